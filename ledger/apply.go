@@ -1,0 +1,260 @@
+package ledger
+
+import "fmt"
+
+// An Item is an operation that State.Prepare has decoded once, so that it can be
+// checked many times.
+type Item struct {
+	Op   *Op
+	ID   OpID
+	body any
+	by   Contract
+}
+
+// Prepare checks what does not depend on other operations and never changes: the
+// size, network, epoch, kind, fee, claims' form and body. It does not verify the
+// signature. The operation must not change afterwards.
+func (s *State) Prepare(op *Op) (*Item, Result) {
+	if r := s.checkForm(op); r != OK {
+		return nil, r
+	}
+	by := s.handlers[op.Kind]
+	if by == nil {
+		return nil, UnknownKind
+	}
+	body, err := by.Decode(op.Kind, op.Body)
+	if err != nil {
+		return nil, BadBody
+	}
+	return &Item{Op: op, ID: op.ID(), body: body, by: by}, OK
+}
+
+// checkForm checks the envelope by itself.
+func (s *State) checkForm(op *Op) Result {
+	switch {
+	case len(op.Claims) > MaxClaims || op.Size() > MaxOp:
+		return TooLarge
+	case op.Chain != s.chain:
+		return BadChain
+	case op.Epoch != s.Epoch():
+		return BadEpoch
+	case op.Seq == 0:
+		return BadSeq
+	case (op.Seq == 1) != op.Prev.IsZero():
+		return BadPrev
+	case len(op.Claims) > 0 && op.Lane != 0:
+		return BadLane
+	case !claimsAscend(op.Claims):
+		return BadClaim
+	case op.Fee > MaxSupply:
+		return Overflow
+	case op.Kind.PaysFee() && op.Fee < s.genesis.MinFee:
+		return FeeTooLow
+	}
+	return OK
+}
+
+// Check says whether Apply would apply the operation now. It changes nothing and
+// does not verify the signature.
+func (s *State) Check(op *Op) Result {
+	it, r := s.Prepare(op)
+	if r != OK {
+		return r
+	}
+	return s.CheckItem(it)
+}
+
+// CheckItem is Check without preparing again.
+func (s *State) CheckItem(it *Item) Result {
+	op := it.Op
+	seq, head := s.Head(op.Account, op.Lane)
+	if op.Seq != seq+1 {
+		return BadSeq
+	}
+	if op.Prev != head {
+		return BadPrev
+	}
+	sum := s.Spendable(op.Account, op.Lane)
+	for i := range op.Claims {
+		c := &op.Claims[i]
+		if at, _ := s.Head(c.From, c.Lane); at < c.Upto {
+			return BadClaim
+		}
+		sum += s.claimable(op.Account, c)
+	}
+	if sum < op.Fee {
+		return InsufficientBalance
+	}
+	return it.by.Check(s, op, it.body)
+}
+
+// MayVoteItem is CheckItem and, when that says OK, what the contract asks of a
+// witness besides (see Voter).
+func (s *State) MayVoteItem(it *Item) Result {
+	if r := s.CheckItem(it); r != OK {
+		return r
+	}
+	if v, ok := it.by.(Voter); ok {
+		return v.MayVote(s, it.Op, it.body)
+	}
+	return OK
+}
+
+// Apply applies the operation if Check says OK, and returns what Check said. It
+// does not verify the signature.
+func (s *State) Apply(op *Op) Result {
+	it, r := s.Prepare(op)
+	if r != OK {
+		return r
+	}
+	return s.ApplyItem(it)
+}
+
+// ApplyItem is Apply without preparing again.
+func (s *State) ApplyItem(it *Item) Result {
+	if r := s.CheckItem(it); r != OK {
+		return r
+	}
+	op := it.Op
+	s.tx = Tx{state: s, op: op, id: it.ID}
+	own := LaneOf(op.Account, op.Lane)
+	for i := range op.Claims {
+		s.tx.claim(&op.Claims[i])
+	}
+	s.tx.Move(own, Burned(), op.Fee)
+	it.by.Apply(&s.tx, op, it.body)
+	at := s.laneAt(laneKey{op.Account, op.Lane})
+	at.seq, at.head = op.Seq, it.ID
+	s.applied++
+	s.tx = Tx{}
+	return OK
+}
+
+// claim moves the credits that c takes into the operation's lane.
+func (tx *Tx) claim(c *Claim) {
+	a := tx.state.claimable(tx.op.Account, c)
+	if a == 0 {
+		return
+	}
+	tx.transfer(Bucket{kind: inCredit, account: tx.op.Account, lane: c.Lane, op: OpID(c.From), upto: c.Upto},
+		LaneOf(tx.op.Account, tx.op.Lane), a)
+}
+
+// laneAt returns a lane, made if need be.
+func (s *State) laneAt(k laneKey) *lane {
+	at := s.lanes[k]
+	if at == nil {
+		at = &lane{}
+		s.lanes[k] = at
+		s.owned[k.account] = append(s.owned[k.account], k.lane)
+	}
+	return at
+}
+
+// put adds money to a bucket; from and seq name the operation that does, for
+// credits.
+func (s *State) put(b Bucket, from laneKey, seq uint64, a Amount) {
+	s.sums[b.kind] += a // at most the total supply, as is every sum below
+	switch b.kind {
+	case inLane:
+		s.laneAt(laneKey{b.account, b.lane}).balance += a
+	case inCredit:
+		s.putCredit(b.account, from, seq, a)
+	case inEscrow:
+		s.escrows[b.op] += a
+	case inPot:
+		s.pots[b.class] += a
+	case inBond:
+		s.bonds[b.account] += a
+	case inBurned: // its sum is all there is
+	default:
+		panic(fmt.Sprintf("ledger: put %s into %v", a, b))
+	}
+}
+
+// putCredit adds a credit, or adds to the one that the same operation made.
+func (s *State) putCredit(to Account, from laneKey, seq uint64, a Amount) {
+	box := s.inboxes[to]
+	if box == nil {
+		box = &inbox{from: map[laneKey][]gift{}}
+		s.inboxes[to] = box
+	}
+	box.total += a
+	gifts := box.from[from]
+	if n := len(gifts); n > 0 && gifts[n-1].seq == seq {
+		gifts[n-1].amount += a
+		return
+	}
+	box.from[from] = append(gifts, gift{seq: seq, amount: a})
+}
+
+// take removes money from a bucket, and reports false when it holds less.
+func (s *State) take(b Bucket, a Amount) bool {
+	ok := false
+	switch b.kind {
+	case inLane:
+		at := s.laneAt(laneKey{b.account, b.lane})
+		at.balance, ok = less(at.balance, a)
+	case inCredit:
+		ok = s.takeCredits(b, a)
+	case inEscrow:
+		ok = takeFrom(s.escrows, b.op, a)
+	case inPot:
+		ok = takeFrom(s.pots, b.class, a)
+	case inBond:
+		ok = takeFrom(s.bonds, b.account, a)
+	case inBurned: // nothing comes back
+	}
+	if ok {
+		s.sums[b.kind] -= a
+	}
+	return ok
+}
+
+// takeCredits removes the credits that a claim names, which must add up to a.
+func (s *State) takeCredits(b Bucket, a Amount) bool {
+	box := s.inboxes[b.account]
+	from := laneKey{Account(b.op), b.lane}
+	gifts := box.from[from]
+	var sum Amount
+	n := 0
+	for n < len(gifts) && gifts[n].seq <= b.upto {
+		sum += gifts[n].amount
+		n++
+	}
+	if sum != a {
+		return false
+	}
+	box.total -= sum
+	if n < len(gifts) {
+		box.from[from] = append([]gift(nil), gifts[n:]...)
+		return true
+	}
+	delete(box.from, from)
+	if len(box.from) == 0 {
+		delete(s.inboxes, b.account)
+	}
+	return true
+}
+
+// takeFrom removes money from an entry of a map, and the entry when it is empty.
+func takeFrom[K comparable](m map[K]Amount, k K, a Amount) bool {
+	rest, ok := less(m[k], a)
+	if !ok {
+		return false
+	}
+	if rest == 0 {
+		delete(m, k)
+		return true
+	}
+	m[k] = rest
+	return true
+}
+
+// less returns have - a, and have and false when a is the larger.
+func less(have, a Amount) (Amount, bool) {
+	if a > have {
+		return have, false
+	}
+	return have - a, true
+}

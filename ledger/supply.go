@@ -1,0 +1,69 @@
+package ledger
+
+import "fmt"
+
+// A Supply says where all money is, in atoms.
+type Supply struct {
+	Lanes    Amount // in lanes, ready to spend
+	Credits  Amount // made over, not yet claimed
+	Escrowed Amount // set aside by open leases
+	Pots     Amount // waiting for stakers
+	Bonded   Amount // stake
+	Burned   Amount // out of circulation
+	Total    Amount // all of these
+}
+
+// Supply returns where all money is, from running sums.
+func (s *State) Supply() Supply { return supplyOf(&s.sums) }
+
+// supplyOf names sums by bucket kind.
+func supplyOf(sums *[bucketKinds]Amount) Supply {
+	out := Supply{
+		Lanes: sums[inLane], Credits: sums[inCredit], Escrowed: sums[inEscrow],
+		Pots: sums[inPot], Bonded: sums[inBond], Burned: sums[inBurned],
+	}
+	out.Total = out.Lanes + out.Credits + out.Escrowed + out.Pots + out.Bonded + out.Burned
+	return out
+}
+
+// Conserved reports whether there is as much money as at genesis, by the running
+// sums. It is cheap; Audit counts again.
+func (s *State) Conserved() bool { return s.Supply().Total == s.total }
+
+// Audit counts the money of every bucket and returns an error unless the counts
+// are the running sums and add up to what there was at genesis.
+func (s *State) Audit() error {
+	var sums [bucketKinds]Amount
+	for _, l := range s.lanes { // order-free: a sum
+		sums[inLane] += l.balance
+	}
+	for account, box := range s.inboxes { // order-free: sums
+		var total Amount
+		for _, gifts := range box.from { // order-free: a sum
+			for _, g := range gifts {
+				total += g.amount
+			}
+		}
+		if total != box.total {
+			return fmt.Errorf("audit: credits to %s are %s, sum says %s", account.Short(), total, box.total)
+		}
+		sums[inCredit] += total
+	}
+	for _, a := range s.escrows { // order-free: a sum
+		sums[inEscrow] += a
+	}
+	for _, a := range s.pots { // order-free: a sum
+		sums[inPot] += a
+	}
+	for _, a := range s.bonds { // order-free: a sum
+		sums[inBond] += a
+	}
+	sums[inBurned] = s.sums[inBurned]
+	if sums != s.sums {
+		return fmt.Errorf("audit: counted %+v, sums say %+v", supplyOf(&sums), s.Supply())
+	}
+	if total := s.Supply().Total; total != s.total {
+		return fmt.Errorf("audit: %s atoms, genesis made %s", total, s.total)
+	}
+	return nil
+}
