@@ -1,0 +1,194 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/p2p"
+)
+
+// A link is a frame that is held, with its name.
+type link struct {
+	id    p2p.Digest
+	frame *Frame
+}
+
+// A witness is what a replica holds of one witness.
+type witness struct {
+	chain   [][]*link // by sequence number from 1: one frame, or two that fork
+	parked  []*link   // waiting for a parent
+	unknown int       // operations missing that it was the first to vote for
+}
+
+// maxForks is how many frames of one place in a witness's chain are kept: two are
+// proof enough that the witness is hostile.
+const maxForks = 2
+
+// AddFrame adds a frame and the parked ones that waited for it, counts their
+// votes, and folds what they make possible. The frame must not change afterwards.
+func (r *Replica) AddFrame(f *Frame) Outcome {
+	if !r.wellFormed(f) {
+		return Refused
+	}
+	l := &link{id: f.ID(), frame: f}
+	w := &r.witnesses[f.Witness]
+	if r.frames[l.id] != nil || slices.ContainsFunc(w.parked, func(o *link) bool { return o.id == l.id }) {
+		return Known
+	}
+	if !r.cfg.Verify(r.cfg.Genesis.Witnesses[f.Witness].Account, l.id, f.Sig) {
+		return Refused
+	}
+	if f.Seq > 1 && r.frames[f.Prev] == nil {
+		if len(w.parked) >= r.cfg.Limits.Parked {
+			return Refused
+		}
+		w.parked = append(w.parked, l)
+		r.parked++
+		return Parked
+	}
+	outcome := r.link(l)
+	if outcome != Refused {
+		r.unpark(w, l)
+		r.fold()
+	}
+	return outcome
+}
+
+// wellFormed checks what does not depend on other frames.
+func (r *Replica) wellFormed(f *Frame) bool {
+	return f.Chain == r.state.Chain() && f.Epoch == r.state.Epoch() && int(f.Witness) < len(r.witnesses) &&
+		f.Seq > 0 && (f.Seq == 1) == f.Prev.IsZero() && len(f.Votes) <= MaxVotes && ascending(f.Votes)
+}
+
+// link adds a frame whose parent is held.
+func (r *Replica) link(l *link) Outcome {
+	f := l.frame
+	w := &r.witnesses[f.Witness]
+	if f.Seq > 1 {
+		parent := r.frames[f.Prev].frame
+		if parent.Witness != f.Witness || parent.Seq+1 != f.Seq || parent.Slot > f.Slot {
+			return Refused
+		}
+	}
+	if int(f.Seq) > len(w.chain) {
+		w.chain = append(w.chain, nil) // the parent is held: exactly one is missing
+	}
+	rivals := w.chain[f.Seq-1]
+	if len(rivals) >= maxForks || w.unknown+r.countUnknown(f.Votes) > r.cfg.Limits.Unknown {
+		if len(rivals) == 0 {
+			w.chain = w.chain[:f.Seq-1]
+		}
+		return Refused
+	}
+	w.chain[f.Seq-1] = append(rivals, l)
+	r.frames[l.id] = l
+	for _, id := range f.Votes {
+		r.vote(f.Witness, id)
+	}
+	if len(rivals) == 0 {
+		return Added
+	}
+	r.accuse(Evidence{Offence: FrameFork, Account: r.cfg.Genesis.Witnesses[f.Witness].Account,
+		Seq: uint64(f.Seq), First: rivals[0].id, Second: l.id})
+	return Equivocation
+}
+
+// unpark links the parked frames that descend from l.
+func (r *Replica) unpark(w *witness, l *link) {
+	parents := []*link{l}
+	for len(parents) > 0 && len(w.parked) > 0 {
+		parent := parents[0]
+		parents = parents[1:]
+		var children []*link
+		w.parked = slices.DeleteFunc(w.parked, func(o *link) bool {
+			if o.frame.Prev != parent.id {
+				return false
+			}
+			children = append(children, o)
+			return true
+		})
+		r.parked -= len(children)
+		for _, child := range children {
+			if r.link(child) != Refused {
+				parents = append(parents, child)
+			}
+		}
+	}
+}
+
+// countUnknown returns how many of the ids have no entry.
+func (r *Replica) countUnknown(ids []ledger.OpID) int {
+	n := 0
+	for _, id := range ids {
+		if r.entries[id] == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Parked reports whether frames wait for a parent.
+func (r *Replica) Parked() bool { return r.parked > 0 }
+
+// Heads returns, by witness, the sequence number after which this replica asks
+// for frames: that of the last frame held, or less when a parked frame shows that
+// it lacks one side of a fork.
+func (r *Replica) Heads() []uint32 {
+	out := make([]uint32, len(r.witnesses))
+	for i := range r.witnesses {
+		w := &r.witnesses[i]
+		out[i] = uint32(len(w.chain))
+		for _, l := range w.parked { // a parked frame lacks a parent, of sequence number Seq-1
+			out[i] = min(out[i], l.frame.Seq-2)
+		}
+	}
+	return out
+}
+
+// Tips returns, by witness, a digest of the frames held at the end of its chain.
+// Replicas with equal Heads and different Tips hold different sides of a fork: each
+// sends the other FramesAfter its head less one.
+func (r *Replica) Tips() []p2p.Digest {
+	out := make([]p2p.Digest, len(r.witnesses))
+	for i := range r.witnesses {
+		chain := r.witnesses[i].chain
+		if len(chain) == 0 {
+			continue
+		}
+		ids := make([][]byte, 0, maxForks)
+		for _, l := range byID(chain[len(chain)-1]) {
+			ids = append(ids, l.id[:])
+		}
+		out[i] = p2p.Sum("pinfi/tips/1", ids...)
+	}
+	return out
+}
+
+// FramesAfter returns at most limit frames of a witness with larger sequence
+// numbers than seq, in order, both sides of a fork included.
+func (r *Replica) FramesAfter(witness uint16, seq uint32, limit int) []*Frame {
+	if int(witness) >= len(r.witnesses) {
+		return nil
+	}
+	chain := r.witnesses[witness].chain
+	var out []*Frame
+	for i := int(seq); i < len(chain); i++ {
+		for _, l := range byID(chain[i]) {
+			if len(out) >= limit {
+				return out
+			}
+			out = append(out, l.frame)
+		}
+	}
+	return out
+}
+
+// byID returns the links in order of ids.
+func byID(links []*link) []*link {
+	if len(links) < 2 {
+		return links
+	}
+	return slices.SortedFunc(slices.Values(links), func(a, b *link) int {
+		return p2p.PeerID(a.id).Compare(p2p.PeerID(b.id))
+	})
+}

@@ -1,0 +1,201 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+)
+
+// A placeKey names a place that one operation can fill: a slot of a lane.
+type placeKey struct {
+	account ledger.Account
+	lane    ledger.Lane
+	seq     uint64
+}
+
+// A place holds the rivals for one slot of a lane.
+type place struct {
+	rivals    []*entry // held, as they came
+	certified int      // of rivals; two or more halt the lane
+	locked    bool     // self voted for one of them
+	round     uint64   // call of Votable that last offered one of them
+}
+
+// An entry is an operation that is held, or voted for, or both.
+type entry struct {
+	id        ledger.OpID
+	item      *ledger.Item // nil: not held
+	at        *place       // set with item
+	voters    voterSet
+	stake     ledger.Amount // of voters
+	sponsor   uint16        // witness whose vote made the entry, while it is missing
+	checked   uint64        // 1 + State.Applied when it was last found not votable
+	certified bool
+	applied   bool
+	reported  bool // TakeApplied told that it is applied
+}
+
+// key returns the place that the held operation is for.
+func (e *entry) key() placeKey {
+	op := e.item.Op
+	return placeKey{op.Account, op.Lane, op.Seq}
+}
+
+// A voterSet is a set of witnesses.
+type voterSet [(ledger.MaxWitnesses + 63) / 64]uint64
+
+// add adds a witness, and reports whether it was not there.
+func (v *voterSet) add(w uint16) bool {
+	had := v.has(w)
+	v[w/64] |= 1 << (w % 64)
+	return !had
+}
+
+// has reports whether the witness is in the set.
+func (v *voterSet) has(w uint16) bool { return v[w/64]>>(w%64)&1 == 1 }
+
+// AddOp adds an operation and folds what it makes possible. The Result says
+// whether the operation could be applied now if it were certified, and why not;
+// with Refused it says why the operation was not kept. The operation must not
+// change afterwards.
+func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
+	item, res := r.state.Prepare(op)
+	if res != ledger.OK {
+		return Refused, res
+	}
+	e := r.entries[item.ID]
+	if e != nil && e.item != nil {
+		if e.applied {
+			return Known, ledger.OK
+		}
+		return Known, r.state.MayVoteItem(e.item)
+	}
+	if res := r.admits(item, e != nil); res != ledger.OK {
+		return Refused, res
+	}
+	if !r.cfg.Verify(op.Account, [32]byte(item.ID), op.Sig) {
+		return Refused, ledger.BadSignature
+	}
+	res = r.state.MayVoteItem(item)
+	outcome := r.hold(item, e)
+	r.fold()
+	return outcome, res
+}
+
+// admits says whether there is room for an operation. One that a witness voted for
+// always has room: others hold it, and the bound is on the witness.
+func (r *Replica) admits(item *ledger.Item, voted bool) ledger.Result {
+	if voted {
+		return ledger.OK
+	}
+	op := item.Op
+	head, _ := r.state.Head(op.Account, op.Lane)
+	switch {
+	case op.Seq <= head:
+		return ledger.Stale
+	case op.Seq-head > r.cfg.Limits.Ahead, len(r.pending) >= r.cfg.Limits.Pending,
+		r.accounts[op.Account] >= r.cfg.Limits.PerAccount:
+		return ledger.Full
+	}
+	if p := r.places[placeKey{op.Account, op.Lane, op.Seq}]; p != nil && len(p.rivals) >= 2 {
+		return ledger.Equivocation
+	}
+	return ledger.OK
+}
+
+// hold keeps an operation; e is its entry if there were votes for it.
+func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
+	if e == nil {
+		e = &entry{id: item.ID}
+		r.entries[e.id] = e
+	} else {
+		r.found(e)
+	}
+	e.item = item
+	key := e.key()
+	p := r.places[key]
+	if p == nil {
+		p = &place{}
+		r.places[key] = p
+	}
+	e.at = p
+	p.rivals = append(p.rivals, e)
+	if r.voting && e.voters.has(r.self) {
+		p.locked = true
+	}
+	if e.certified {
+		r.certify(e)
+	} else {
+		r.await(e, key)
+	}
+	if len(p.rivals) == 1 {
+		return Added
+	}
+	r.rivalry(key, p, e)
+	return Equivocation
+}
+
+// found forgets that an operation is missing.
+func (r *Replica) found(e *entry) {
+	delete(r.missing, e.id)
+	r.witnesses[e.sponsor].unknown--
+	if r.voting && e.voters.has(r.self) {
+		r.unknown--
+	}
+}
+
+// await makes an uncertified operation pending, and votable when it is next.
+func (r *Replica) await(e *entry, key placeKey) {
+	head, _ := r.state.Head(key.account, key.lane)
+	if key.seq <= head {
+		return
+	}
+	r.pending[e.id] = e
+	r.accounts[key.account]++
+	if key.seq == head+1 {
+		r.open = append(r.open, e)
+	}
+}
+
+// settle takes an operation off the pending ones.
+func (r *Replica) settle(e *entry) {
+	if r.pending[e.id] == nil {
+		return
+	}
+	delete(r.pending, e.id)
+	account := e.item.Op.Account
+	if r.accounts[account]--; r.accounts[account] == 0 {
+		delete(r.accounts, account)
+	}
+}
+
+// Votable returns at most limit operations that an honest witness may vote for
+// now, in the order they came: next in their lanes, applicable, and in places
+// where this replica's own witness has not voted. It returns none while an
+// operation that the witness voted for is missing, because its place is unknown.
+func (r *Replica) Votable(limit int) []ledger.OpID {
+	if !r.voting || r.unknown > 0 {
+		return nil
+	}
+	r.round++
+	version := r.state.Applied() + 1
+	var out []ledger.OpID
+	r.open = slices.DeleteFunc(r.open, func(e *entry) bool {
+		op := e.item.Op
+		head, _ := r.state.Head(op.Account, op.Lane)
+		if e.at.certified > 0 || e.at.locked || op.Seq != head+1 {
+			return true
+		}
+		if len(out) >= limit || e.at.round == r.round || e.checked == version {
+			return false
+		}
+		if r.state.MayVoteItem(e.item) != ledger.OK {
+			e.checked = version
+			return false
+		}
+		e.at.round = r.round
+		out = append(out, e.id)
+		return false
+	})
+	return out
+}
