@@ -493,7 +493,7 @@ var (
 	silenced = regexp.MustCompile(`^//nolint:[a-z,]+ // \S`)
 )
 
-// checkRemarks wants an issue behind every TODO, and a reason for every silenced
+// checkRemarks wants an issue behind everything left to do, and a reason for every silenced
 // linter, of which there are few.
 func checkRemarks(t *tree) (found faults) {
 	nolints := 0
