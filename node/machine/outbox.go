@@ -1,0 +1,150 @@
+package machine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/p2p"
+	"github.com/pinfi/pinfi/p2p/wire"
+)
+
+// An intent is an operation that this node wants to make. Its body is built when
+// its turn in the lane comes, since what it says may depend on what was applied
+// before it.
+type intent struct {
+	kind ledger.Kind
+	key  p2p.Digest                    // two intents of one key are one
+	body func() (b []byte, ok bool)    // ok false: no longer wanted
+	made func(id ledger.OpID) []Record // called once it is signed; what it returns is saved with it; may be nil
+	void func(r ledger.Result)         // called when the ledger would refuse it; may be nil
+}
+
+// A lane holds the intents of one of the node's lanes. One operation at a time is
+// under way, since a witness votes only for what applies to the state it holds.
+type lane struct {
+	queue  []intent
+	flying *ledger.Op // signed, saved, not yet applied
+	resend time.Time
+}
+
+// want queues an intent on a lane.
+func (m *Machine) want(l ledger.Lane, in intent) {
+	q := m.lane(l)
+	if slices.ContainsFunc(q.queue, func(other intent) bool { return other.key == in.key }) {
+		return
+	}
+	q.queue = append(q.queue, in)
+	m.pump(l, q)
+}
+
+func (m *Machine) lane(l ledger.Lane) *lane {
+	q := m.lanes[l]
+	if q == nil {
+		q = &lane{}
+		m.lanes[l] = q
+	}
+	return q
+}
+
+// pump signs the next operation of the lane when none is under way.
+func (m *Machine) pump(l ledger.Lane, q *lane) {
+	for m.life && q.flying == nil && len(q.queue) > 0 {
+		in := q.queue[0]
+		q.queue = q.queue[1:]
+		body, ok := in.body()
+		if !ok {
+			continue
+		}
+		op := m.build(l, in.kind, body)
+		if r := m.replica.State().Check(op); r != ledger.OK {
+			m.note(Note{Fact: FactDropped, Text: in.kind.String() + ": " + r.String()})
+			if in.void != nil {
+				in.void(r)
+			}
+			continue
+		}
+		op.Sig = m.cfg.Crypto.Sign(op.SigningDigest())
+		q.flying = op
+		batch := []Record{{Kind: RecordOp, Key: opKey(op.ID()), Value: op.Encode()}}
+		if in.made != nil {
+			batch = append(batch, in.made(op.ID())...)
+		}
+		m.save(batch...)
+		if _, r := m.replica.AddOp(op); r != ledger.OK {
+			panic("machine: the replica refuses an operation that the state accepts: " + r.String())
+		}
+		m.publishOp(q)
+	}
+}
+
+// build returns an unsigned operation at the head of a lane. It claims what
+// others have credited to this node when the lane alone cannot pay.
+func (m *Machine) build(l ledger.Lane, kind ledger.Kind, body []byte) *ledger.Op {
+	st := m.replica.State()
+	seq, prev := st.Head(m.cfg.Self, l)
+	op := &ledger.Op{
+		Chain: ledger.ChainOf(m.network), Kind: kind, Lane: l, Account: m.cfg.Self,
+		Seq: seq + 1, Prev: prev, Body: body,
+	}
+	if kind.PaysFee() {
+		op.Fee = m.cfg.Genesis.Ledger.MinFee
+	}
+	if l == 0 && st.Check(op) == ledger.InsufficientBalance {
+		op.Claims = m.claims()
+	}
+	return op
+}
+
+// claims returns claims of all credits to this node, as many as an operation holds.
+func (m *Machine) claims() []ledger.Claim {
+	var out []ledger.Claim
+	for _, c := range m.replica.State().Unclaimed(m.cfg.Self) {
+		n := len(out)
+		if n > 0 && out[n-1].From == c.From && out[n-1].Lane == c.Lane {
+			out[n-1].Upto = c.Seq
+			continue
+		}
+		if n == ledger.MaxClaims {
+			break
+		}
+		out = append(out, ledger.Claim{From: c.From, Lane: c.Lane, Upto: c.Seq})
+	}
+	return out
+}
+
+// publishOp gossips the operation under way, and will again until it is applied:
+// its author owns the retry.
+func (m *Machine) publishOp(q *lane) {
+	m.do(Publish{Topic: m.network.Topic(p2p.Ops), Data: sealOp(q.flying)})
+	q.resend = m.now.Add(m.cfg.Timing.Retry)
+	soonest(&m.due.outbox, q.resend)
+}
+
+// landed frees the lane of an own operation that was applied.
+func (m *Machine) landed(op *ledger.Op) {
+	if q := m.lane(op.Lane); q.flying != nil && q.flying.ID() == op.ID() {
+		q.flying = nil
+	}
+}
+
+// outbox goes over all lanes: what is under way is repeated when it is time, what
+// waits is signed when its lane is free.
+func (m *Machine) outbox() {
+	for _, l := range slices.Sorted(maps.Keys(m.lanes)) {
+		q := m.lanes[l]
+		m.pump(l, q)
+		if q.flying == nil {
+			continue
+		}
+		if !m.now.Before(q.resend) {
+			m.publishOp(q)
+		}
+		soonest(&m.due.outbox, q.resend)
+	}
+}
+
+func sealOp(op *ledger.Op) []byte {
+	return wire.Seal(wire.KindOp, func(w *wire.Writer) { w.Fixed(op.Encode()) })
+}

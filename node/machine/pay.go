@@ -1,0 +1,226 @@
+package machine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/market"
+	"github.com/pinfi/pinfi/p2p"
+	"github.com/pinfi/pinfi/p2p/wire"
+)
+
+// A purchase is a lease that this node pays.
+type purchase struct {
+	lease    ledger.OpID
+	job      *job
+	task     *task
+	provider p2p.PeerID
+	escrow   ledger.Amount
+	opened   int64  // unix milliseconds at which the lease was seen applied; 0: not yet
+	paid     uint64 // seconds of the last voucher
+	final    bool   // no further second will be paid
+	orphan   bool   // the task went to another provider
+	closed   bool   // LeaseClose is applied
+
+	heard    time.Time // when the provider last said something
+	started  bool
+	fetching bool
+	missed   int // fetches of its output that failed
+	due      time.Time
+}
+
+// missesMax is how often an output may fail to come before its provider is given up.
+const missesMax = 5
+
+func (m *Machine) sortedPurchases() []*purchase {
+	ids := slices.SortedFunc(maps.Keys(m.purchases), ledger.OpID.Compare)
+	out := make([]*purchase, len(ids))
+	for i, id := range ids {
+		out[i] = m.purchases[id]
+	}
+	return out
+}
+
+// committed returns what a purchase holds in escrow, or has cost.
+func (m *Machine) committed(p *purchase) ledger.Amount {
+	if l, ok := m.leases.Lease(p.lease); ok && l.State == market.StateClosed {
+		return l.Escrow - l.Refund
+	}
+	return p.escrow
+}
+
+// settled reports whether every lease of a job is closed.
+func (m *Machine) settled(j *job) bool {
+	for _, p := range m.purchases { // order-free: for all
+		if p.job == j && !p.closed {
+			return false
+		}
+	}
+	return true
+}
+
+// leaseOpened hands the terms over as soon as the lease is certain.
+func (m *Machine) leaseOpened(id ledger.OpID) {
+	p := m.purchases[id]
+	if p == nil || p.opened != 0 {
+		return
+	}
+	p.opened, p.heard = m.now.UnixMilli(), m.now
+	m.save(m.purchaseRecord(p))
+	m.sendStart(p)
+}
+
+// sendStart hands the terms to the provider. The client owns the retry, until
+// there is a report.
+func (m *Machine) sendStart(p *purchase) {
+	st := market.Start{Lease: p.lease, Terms: p.task.terms()}
+	m.send(p.provider, p2p.Lease, wire.Seal(wire.KindStart, st.Put))
+	p.due = m.now.Add(m.cfg.Timing.Retry)
+	soonest(&m.due.buy, p.due)
+}
+
+// serves reports whether the purchase is the one that its task waits for.
+func (p *purchase) serves() bool {
+	return !p.orphan && p.task.phase == taskHired && p.task.lease == p.lease
+}
+
+// tendPurchases repeats what needs repeating, and gives up providers that have
+// been silent for too long.
+func (m *Machine) tendPurchases() {
+	for _, p := range m.sortedPurchases() {
+		if p.closed || p.opened == 0 {
+			continue
+		}
+		if p.heard.IsZero() { // first look in this life
+			p.heard = m.now
+		}
+		switch {
+		case !p.serves():
+			m.remind(p)
+		case p.job.ended:
+			m.abandon(p, "the job has ended")
+		case m.now.Sub(p.heard) >= m.cfg.Timing.Patience:
+			m.abandon(p, "no word from the provider")
+			m.release(p.task, true, "no word from the provider")
+		case !m.now.Before(p.due):
+			m.sendStart(p)
+		}
+		soonest(&m.due.buy, p.due)
+	}
+}
+
+// remind repeats the last voucher of a lease that nobody needs any longer, so
+// that its provider closes it. Done is done, and its voucher may have been lost.
+func (m *Machine) remind(p *purchase) {
+	if !m.now.Before(p.due) {
+		m.pay(p, p.paid, true)
+		p.due = m.now.Add(2 * m.cfg.Timing.Retry)
+	}
+}
+
+// abandon ends what this node wants from a lease. Its provider is told whenever
+// it speaks up, and closes the lease with what was paid so far.
+func (m *Machine) abandon(p *purchase, why string) {
+	p.orphan = true
+	if p.job.ended && p.task.phase == taskHired {
+		m.note(Note{Fact: FactAbandoned, Job: p.job.ID, Task: p.task.index, Peer: p.provider, Lease: p.lease, Text: why})
+	}
+	m.pay(p, p.paid, true)
+	p.due = m.now.Add(2 * m.cfg.Timing.Retry)
+}
+
+// report takes a provider's word on how a job stands.
+func (m *Machine) report(from p2p.PeerID, r market.Report) {
+	p := m.purchases[r.Lease]
+	if p == nil || p.provider != from || p.closed {
+		return
+	}
+	p.heard = m.now
+	p.due = m.now.Add(m.cfg.Timing.Retry)
+	if !p.serves() {
+		m.pay(p, p.paid, true)
+		return
+	}
+	switch r.Phase {
+	case market.PhaseAccepted:
+	case market.PhaseRunning:
+		if !p.started {
+			p.started = true
+			m.note(Note{Fact: FactStarted, Job: p.job.ID, Task: p.task.index, Peer: from, Lease: p.lease})
+		}
+		m.pay(p, r.Used, false)
+	case market.PhaseDone:
+		p.task.result = r
+		if !p.fetching {
+			p.fetching = true
+			m.do(Fetch{Lease: p.lease, Provider: from, Output: r.Output, Log: r.Log})
+		}
+	case market.PhaseFailed:
+		m.abandon(p, r.Text)
+		m.release(p.task, r.Source == market.ExitProvider, r.Text)
+	}
+}
+
+// fetched pays for an output that is here, and gives up a provider that does not
+// hand it over.
+func (m *Machine) fetched(ev Fetched) {
+	p := m.purchases[ev.Lease]
+	if p == nil || !p.fetching {
+		return
+	}
+	p.fetching = false
+	if !p.serves() {
+		return
+	}
+	if !ev.OK {
+		m.note(Note{Fact: FactRefused, Peer: p.provider, Lease: p.lease, Text: "output: " + ev.Text})
+		if p.missed++; p.missed == missesMax || p.closed {
+			m.abandon(p, "it does not hand the output over: "+ev.Text)
+			m.release(p.task, true, "it does not hand the output over: "+ev.Text)
+		}
+		return // else the next report asks again
+	}
+	m.finish(p.task, p.task.result)
+	m.pay(p, p.task.result.Used, true)
+}
+
+// pay signs a voucher for all seconds so far: as many as the provider says, but
+// no more than have passed here since the lease was certain, and one interval.
+// The promise is saved before it is sent.
+func (m *Machine) pay(p *purchase, used uint64, final bool) {
+	since := time.Duration(m.now.UnixMilli()-p.opened)*time.Millisecond + m.cfg.Timing.Voucher
+	limit := min(uint64((since+time.Second-1)/time.Second), uint64(p.job.Seconds))
+	used = max(p.paid, min(used, limit))
+	final = final || p.final
+	if used != p.paid || final != p.final {
+		p.paid, p.final = used, final
+		m.save(m.purchaseRecord(p))
+	}
+	if p.paid == 0 && !p.final {
+		return
+	}
+	v := market.Voucher{Lease: p.lease, Used: p.paid, Final: p.final}
+	v.Sig = m.cfg.Crypto.Sign(v.SigningDigest(m.network))
+	m.send(p.provider, p2p.Lease, wire.Seal(wire.KindPay, v.Put))
+}
+
+// purchaseClosed settles a purchase. A task whose lease was closed under it goes
+// to another provider, unless its output is on the way.
+func (m *Machine) purchaseClosed(id ledger.OpID) {
+	p := m.purchases[id]
+	if p == nil || p.closed {
+		return
+	}
+	p.closed = true
+	m.save(m.purchaseRecord(p))
+	l, _ := m.leases.Lease(id)
+	m.note(Note{
+		Fact: FactClosed, Job: p.job.ID, Task: p.task.index, Peer: p.provider, Lease: id, Amount: l.Escrow - l.Refund,
+	})
+	if p.serves() && !p.fetching {
+		p.orphan = true
+		m.release(p.task, l.Reason == market.EndProviderFault, "the provider closed the lease: "+l.Reason.String())
+	}
+}

@@ -1,0 +1,411 @@
+package machine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/market"
+	"github.com/pinfi/pinfi/p2p"
+	"github.com/pinfi/pinfi/p2p/wire"
+)
+
+// A sale is a lease that this node serves.
+type sale struct {
+	lease   ledger.OpID
+	client  p2p.PeerID
+	terms   market.Terms
+	phase   salePhase
+	report  market.Report  // what the client is told, latest
+	voucher market.Voucher // best voucher; Used 0: none yet
+	reason  market.EndReason
+
+	began   time.Time // when the process started; zero: not in this life
+	paidAt  time.Time // when the best voucher came, or the process started
+	due     time.Time // when to report again
+	stopped bool      // the process was asked to stop for want of pay
+}
+
+// A salePhase is where a sale stands. Phases are saved, and so append-only.
+type salePhase uint8
+
+const (
+	// saleRunning: the terms are known, the job is run. Left when the job ends.
+	saleRunning salePhase = iota + 1
+	// saleDone: the job has ended, the last voucher is awaited. Left when it comes,
+	// or when Grace has passed without one.
+	saleDone
+	// saleClosing: LeaseClose is on its way. Left, and the sale forgotten, when it
+	// is applied.
+	saleClosing
+)
+
+// register makes this node's device known on the ledger, once.
+func (m *Machine) register() {
+	s := m.cfg.Sell
+	m.want(0, intent{
+		kind: ledger.KindDeviceRegister,
+		key:  p2p.Sum("register", []byte(s.Class)),
+		body: func() ([]byte, bool) {
+			_, known := m.replica.State().Device(m.cfg.Self, s.Class)
+			return ledger.DeviceRegister{Class: s.Class, Declared: s.Units}.Encode(), !known
+		},
+	})
+}
+
+// offer gossips what is for sale.
+func (m *Machine) offer() {
+	s := m.cfg.Sell
+	m.due.offer = m.now.Add(m.cfg.Timing.Offer)
+	device, ok := m.replica.State().Device(m.cfg.Self, s.Class)
+	if !ok {
+		m.due.offer = m.now.Add(m.cfg.Timing.Retry)
+		return
+	}
+	capacity := min(m.capacity(), device.Declared)
+	o := market.Offer{
+		Provider: m.cfg.Self, Class: s.Class, Region: s.Region,
+		Seq:      uint64(m.now.UnixMilli()),
+		Declared: device.Declared, Free: capacity - min(capacity, m.taken()),
+		Reserve: s.Reserve, Expires: m.now.Add(4 * m.cfg.Timing.Offer).UnixMilli(),
+	}
+	o.Sig = m.cfg.Crypto.Sign(o.SigningDigest(m.network))
+	m.do(Publish{
+		Topic: m.network.Offers(string(s.Class), s.Region),
+		Data:  wire.Seal(wire.KindOffer, o.Put),
+	})
+}
+
+// capacity returns what this node's device may sell in all, in mCU.
+func (m *Machine) capacity() uint64 {
+	return m.leases.Capacity(m.replica.State(), m.cfg.Self, m.cfg.Sell.Class)
+}
+
+// classLane returns the lane on which this node's leases are accepted and closed.
+func (m *Machine) classLane() ledger.Lane {
+	l, ok := m.cfg.Genesis.Market.Lane(m.cfg.Sell.Class)
+	if !ok {
+		panic("machine: config.validate let an unknown class pass")
+	}
+	return l
+}
+
+// taken returns the capacity that is promised: leases on the ledger, and sales
+// whose LeaseAccept is still on its way, in mCU.
+func (m *Machine) taken() uint64 {
+	n := m.leases.Demand(m.cfg.Self, m.cfg.Sell.Class)
+	for id := range m.sales { // order-free: a sum
+		if l, ok := m.leases.Lease(id); ok && l.State == market.StateOpen {
+			n += l.Units
+		}
+	}
+	return n
+}
+
+// takeBid answers a bid with a fresh offer, so that a client that has just come
+// need not wait for the next refresh.
+func (m *Machine) takeBid(b market.Bid) {
+	s := m.cfg.Sell
+	if s == nil || b.Class != s.Class || b.Region != s.Region || b.Expires < m.now.UnixMilli() {
+		return
+	}
+	if !m.cfg.Crypto.Verify(b.Client, b.SigningDigest(m.network), b.Sig) {
+		m.note(Note{Fact: FactRefused, Peer: b.Client, Text: "bid: its signature does not verify"})
+		return
+	}
+	soonest(&m.due.offer, m.now)
+}
+
+// ask answers a client with a signed quote. It reserves nothing.
+func (m *Machine) ask(from p2p.PeerID, a market.Ask) {
+	s := m.cfg.Sell
+	if s == nil || a.Client != from || len(m.sales) >= m.cfg.Limits.Sales {
+		return
+	}
+	if m.taken()+a.Units > min(s.Units, m.capacity()) {
+		return
+	}
+	seller := market.Seller{Provider: m.cfg.Self, Class: s.Class, Units: s.Units, Reserve: s.Reserve}
+	q, no := market.MakeQuote(m.leases, m.replica.State(), seller, a, m.now.Add(quoteLife).UnixMilli())
+	if no != 0 {
+		m.note(Note{Fact: FactRefused, Peer: from, Text: "ask: " + no.String()})
+		return
+	}
+	q.Sig = m.cfg.Crypto.Sign(q.SigningDigest(m.network))
+	m.send(from, p2p.Quote, wire.Seal(wire.KindQuoted, q.Put))
+}
+
+// quoteLife is how long a quote stands.
+const quoteLife = 10 * time.Second
+
+// start takes the terms of a lease that names this node. It may come before the
+// lease does; the client repeats it until there is a report.
+func (m *Machine) start(from p2p.PeerID, st market.Start) {
+	l, ok := m.leases.Lease(st.Lease)
+	if m.cfg.Sell == nil || !ok || l.Provider != m.cfg.Self || l.Client != from {
+		return
+	}
+	if s := m.sales[st.Lease]; s != nil {
+		m.sendReport(s)
+		return
+	}
+	if l.State == market.StateClosed {
+		r := market.Report{
+			Lease: st.Lease, Phase: market.PhaseFailed, Source: market.ExitProvider, Text: "the lease is closed",
+		}
+		m.send(from, p2p.Lease, wire.Seal(wire.KindReport, r.Put))
+		return
+	}
+	s := &sale{lease: st.Lease, client: from, terms: st.Terms, phase: saleRunning}
+	s.report = market.Report{Lease: st.Lease, Phase: market.PhaseAccepted}
+	m.sales[st.Lease] = s
+	if st.Terms.Digest() != l.Terms {
+		m.endSale(s, market.PhaseFailed, market.EndPolicy, "the terms are not those of the lease")
+		return
+	}
+	m.saveSale(s)
+	m.note(Note{Fact: FactSold, Peer: from, Lease: st.Lease, Amount: l.Escrow})
+	m.accept(s)
+	m.do(RunJob{Lease: s.lease, Client: s.client, Terms: s.terms})
+	m.sendReport(s)
+}
+
+// accept signs LeaseAccept when its turn in the lane comes. When the price has
+// moved above the escrow meanwhile, the lease is closed with a full refund.
+func (m *Machine) accept(s *sale) {
+	m.want(m.classLane(), intent{
+		kind: ledger.KindLeaseAccept,
+		key:  p2p.Sum("accept", s.lease[:]),
+		body: func() ([]byte, bool) {
+			l, ok := m.leases.Lease(s.lease)
+			if !ok || l.State != market.StateOpen || s.phase == saleClosing {
+				return nil, false
+			}
+			d0 := m.leases.Position(m.cfg.Self, l.Class)
+			charge, ok := m.leases.Charge(m.cfg.Self, l.Class, l.Units, l.Seconds, m.cfg.Sell.Reserve)
+			if !ok || charge > l.Escrow {
+				m.decline(s, ledger.BadPrice)
+				return nil, false
+			}
+			if m.leases.Demand(m.cfg.Self, l.Class)+l.Units > m.capacity() {
+				m.decline(s, ledger.NoCapacity)
+				return nil, false
+			}
+			a := market.LeaseAccept{
+				Lease: s.lease, D0: d0, D1: d0 + l.Units, Reserve: m.cfg.Sell.Reserve, Charge: charge,
+			}
+			return a.Encode(), true
+		},
+		void: func(r ledger.Result) { m.decline(s, r) },
+	})
+}
+
+func (m *Machine) decline(s *sale, r ledger.Result) {
+	m.do(StopJob{Lease: s.lease})
+	m.endSale(s, market.PhaseFailed, market.EndDeclined, "declined: "+r.String())
+}
+
+// jobStarted starts the meter: nothing is charged before.
+func (m *Machine) jobStarted(id ledger.OpID) {
+	s := m.sales[id]
+	if s == nil || s.phase != saleRunning {
+		return
+	}
+	s.began, s.paidAt = m.now, m.now
+	s.report.Phase = market.PhaseRunning
+	m.sendReport(s)
+}
+
+// used returns the seconds since the process started, rounded up, at least 1 and
+// at most the term. A former life's seconds count only as far as they were paid.
+func (m *Machine) used(s *sale) uint64 {
+	if s.began.IsZero() {
+		return s.voucher.Used
+	}
+	d := m.now.Sub(s.began)
+	secs := max(1, uint64((d+time.Second-1)/time.Second))
+	return max(min(secs, uint64(s.terms.Seconds)), s.voucher.Used)
+}
+
+func (m *Machine) jobDone(ev JobDone) {
+	s := m.sales[ev.Lease]
+	if s == nil || s.phase != saleRunning {
+		return
+	}
+	if ev.Failed {
+		m.endSale(s, market.PhaseFailed, market.EndProviderFault, ev.Text)
+		return
+	}
+	s.phase = saleDone
+	s.paidAt = m.now
+	s.reason = endReason(ev, s.stopped)
+	s.report = market.Report{
+		Lease: s.lease, Phase: market.PhaseDone, Used: m.used(s), Exit: ev.Exit, Source: ev.Source,
+		Output: ev.Output, Log: ev.Log, Text: ev.Text,
+	}
+	m.saveSale(s)
+	m.note(Note{Fact: FactServed, Peer: s.client, Lease: s.lease, Text: ev.Source.String()})
+	m.sendReport(s)
+	m.tryClose(s)
+}
+
+func endReason(ev JobDone, stopped bool) market.EndReason {
+	switch {
+	case stopped:
+		return market.EndBudgetExhausted
+	case ev.Source == market.ExitMemory:
+		return market.EndOOM
+	default:
+		return market.EndJobExit
+	}
+}
+
+// endSale ends a sale that did not run to its end.
+func (m *Machine) endSale(s *sale, phase market.Phase, reason market.EndReason, text string) {
+	if s.phase == saleClosing {
+		return
+	}
+	s.phase, s.reason = saleClosing, reason
+	s.report = market.Report{
+		Lease: s.lease, Phase: phase, Used: s.voucher.Used, Source: market.ExitProvider,
+		Text: text[:min(len(text), market.MaxText)],
+	}
+	m.saveSale(s)
+	m.sendReport(s)
+	m.closeLease(s)
+}
+
+// sendReport tells the client how the job stands. The provider owns the retry: it
+// reports until the lease is closed.
+func (m *Machine) sendReport(s *sale) {
+	if s.phase == saleRunning {
+		s.report.Used = m.used(s)
+	}
+	m.send(s.client, p2p.Lease, wire.Seal(wire.KindReport, s.report.Put))
+	s.due = m.now.Add(m.cfg.Timing.Voucher)
+	soonest(&m.due.sell, s.due)
+}
+
+// paid takes a voucher: the client's promise for all seconds so far.
+func (m *Machine) paid(from p2p.PeerID, v market.Voucher) {
+	s := m.sales[v.Lease]
+	if s == nil && v.Final {
+		m.cancelled(from, v)
+		return
+	}
+	if s == nil || s.client != from || s.phase == saleClosing {
+		return
+	}
+	if v.Used < s.voucher.Used || v.Used == s.voucher.Used && (!v.Final || s.voucher.Final) {
+		return // says nothing new
+	}
+	if !m.cfg.Crypto.Verify(from, v.SigningDigest(m.network), v.Sig) {
+		m.note(Note{Fact: FactRefused, Peer: from, Lease: v.Lease, Text: "voucher: its signature does not verify"})
+		return
+	}
+	s.voucher, s.paidAt = v, m.now
+	m.saveSale(s)
+	if v.Final && s.phase == saleRunning {
+		m.do(StopJob{Lease: s.lease})
+		m.endSale(s, market.PhaseFailed, market.EndClientStop, "the client has ended the lease")
+		return
+	}
+	m.tryClose(s)
+}
+
+// cancelled closes a lease whose client ended it before its terms came.
+func (m *Machine) cancelled(from p2p.PeerID, v market.Voucher) {
+	l, ok := m.leases.Lease(v.Lease)
+	if m.cfg.Sell == nil || !ok || l.Provider != m.cfg.Self || l.Client != from || l.State == market.StateClosed {
+		return
+	}
+	s := &sale{lease: v.Lease, client: from}
+	m.sales[v.Lease] = s
+	m.endSale(s, market.PhaseFailed, market.EndClientStop, "the client has ended the lease")
+}
+
+// tryClose closes a lease whose job has ended once all that was used is paid, or
+// the client has said that it pays no more, or has been silent for too long.
+func (m *Machine) tryClose(s *sale) {
+	if s.phase != saleDone {
+		return
+	}
+	full := s.voucher.Final || s.voucher.Used >= s.report.Used
+	if !full && m.now.Before(s.paidAt.Add(m.cfg.Timing.Grace)) {
+		return
+	}
+	s.phase = saleClosing
+	m.saveSale(s)
+	m.closeLease(s)
+}
+
+func (m *Machine) closeLease(s *sale) {
+	m.want(m.classLane(), intent{
+		kind: ledger.KindLeaseClose,
+		key:  p2p.Sum("close", s.lease[:]),
+		body: func() ([]byte, bool) {
+			l, ok := m.leases.Lease(s.lease)
+			c := market.LeaseClose{Lease: s.lease, Reason: s.reason}
+			if l.State == market.StateAccepted && s.voucher.Used > 0 {
+				c.Used, c.VoucherSig = s.voucher.Used, s.voucher.Sig
+			}
+			return c.Encode(), ok && l.State != market.StateClosed
+		},
+	})
+}
+
+// leaseClosed forgets a sale, and settles a purchase, whose lease is closed.
+func (m *Machine) leaseClosed(op *ledger.Op) {
+	c, err := market.DecodeLeaseClose(op.Body)
+	if err != nil {
+		panic("machine: the ledger applied a LeaseClose that does not decode: " + err.Error())
+	}
+	if s := m.sales[c.Lease]; s != nil {
+		delete(m.sales, c.Lease)
+		m.save(Record{Kind: RecordSale, Key: opKey(c.Lease)})
+		m.send(s.client, p2p.Lease, wire.Seal(wire.KindReport, s.report.Put))
+		soonest(&m.due.offer, m.now)
+	}
+	m.purchaseClosed(c.Lease)
+}
+
+// sell goes over all sales that are due: reports are repeated, unpaid jobs are
+// stopped, silent clients are not waited for.
+func (m *Machine) sell() {
+	for _, id := range slices.SortedFunc(maps.Keys(m.sales), ledger.OpID.Compare) {
+		s := m.sales[id]
+		if m.now.Before(s.due) {
+			soonest(&m.due.sell, s.due)
+			continue
+		}
+		unpaid := m.now.Sub(s.paidAt) > m.cfg.Timing.Grace
+		over := m.now.Sub(s.began) > time.Duration(s.terms.Seconds)*time.Second+m.cfg.Timing.Retry
+		if s.phase == saleRunning && !s.began.IsZero() && !s.stopped && (unpaid || over) {
+			s.stopped = true
+			m.do(StopJob{Lease: s.lease})
+		}
+		m.tryClose(s)
+		m.sendReport(s)
+	}
+}
+
+// wakeSales goes on with the sales of a former life: a job that ran is run again
+// from its start, since jobs are deterministic and its process died with the node.
+func (m *Machine) wakeSales() {
+	for _, id := range slices.SortedFunc(maps.Keys(m.sales), ledger.OpID.Compare) {
+		s := m.sales[id]
+		s.paidAt = m.now
+		if l, ok := m.leases.Lease(id); ok && l.State == market.StateOpen {
+			m.accept(s)
+		}
+		switch s.phase {
+		case saleRunning:
+			m.do(RunJob{Lease: s.lease, Client: s.client, Terms: s.terms})
+		case saleClosing:
+			m.closeLease(s)
+		case saleDone:
+		}
+		m.sendReport(s)
+	}
+}

@@ -1,0 +1,169 @@
+package machine
+
+import (
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/ledger/replica"
+	"github.com/pinfi/pinfi/p2p"
+	"github.com/pinfi/pinfi/p2p/wire"
+)
+
+// Anti-entropy. A node tells a random peer how far it holds each witness's frames.
+// The peer sends what is missing, oldest first, and the operations that those
+// frames vote for. The node that lacks something owns the retry: it asks again
+// with its next heads. Frame heads are a complete index, since every certified
+// operation is voted for in some frame.
+
+const (
+	// signaturesMax bounds the signatures in one answer, so that the Step that
+	// verifies them stays under its millisecond.
+	signaturesMax = 16
+	// headsMax bounds the witnesses of a network.
+	headsMax = 1024
+	// wantMax bounds the operations asked for in one message.
+	wantMax = 64
+)
+
+func (m *Machine) sync() {
+	m.due.sync = m.now.Add(m.cfg.Timing.Sync)
+	if to, ok := m.someone(); ok {
+		m.sendHeads(to)
+		m.sendWant(to)
+	}
+}
+
+func (m *Machine) sendHeads(to p2p.PeerID) {
+	heads := m.replica.Heads()
+	m.send(to, p2p.Sync, wire.Seal(wire.KindHeads, func(w *wire.Writer) {
+		w.Count(len(heads))
+		for _, seq := range heads {
+			w.U32(seq)
+		}
+	}))
+}
+
+func takeHeads(r *wire.Reader) []uint32 {
+	heads := make([]uint32, r.Count(headsMax, 4))
+	for i := range heads {
+		heads[i] = r.U32()
+	}
+	return heads
+}
+
+// heads answers with what the peer lacks.
+func (m *Machine) heads(from p2p.PeerID, theirs []uint32) {
+	mine := m.replica.Heads()
+	if len(theirs) != len(mine) {
+		m.note(Note{Fact: FactRefused, Peer: from, Text: "heads: not of this network's witnesses"})
+		return
+	}
+	room := signaturesMax
+	var frames []*replica.Frame
+	var ops []*ledger.Op
+	sent := make(map[ledger.OpID]bool)
+	for i := range mine {
+		for _, f := range m.replica.FramesAfter(uint16(i), theirs[i], room) {
+			if room <= 0 {
+				break
+			}
+			frames = append(frames, f)
+			room--
+			for _, id := range f.Votes {
+				if op, ok := m.replica.Op(id); ok && !sent[id] && room > 0 {
+					sent[id] = true
+					ops = append(ops, op)
+					room--
+				}
+			}
+		}
+	}
+	if len(frames) > 0 {
+		m.sendItems(from, ops, frames)
+	}
+}
+
+func (m *Machine) sendItems(to p2p.PeerID, ops []*ledger.Op, frames []*replica.Frame) {
+	m.send(to, p2p.Sync, wire.Seal(wire.KindItems, func(w *wire.Writer) {
+		w.Count(len(ops))
+		for _, op := range ops {
+			w.Blob(op.Encode())
+		}
+		w.Count(len(frames))
+		for _, f := range frames {
+			w.Blob(f.Encode())
+		}
+	}))
+}
+
+// items takes what a peer thinks is missing here, and asks for more at once when
+// it brought something.
+func (m *Machine) items(from p2p.PeerID, r *wire.Reader) error {
+	ops := make([]*ledger.Op, 0, signaturesMax)
+	for range r.Count(signaturesMax, 4) {
+		op, err := ledger.DecodeOp(r.Blob(ledger.MaxOp))
+		if err != nil {
+			r.Fail(err)
+			break
+		}
+		ops = append(ops, op)
+	}
+	frames := make([]*replica.Frame, 0, signaturesMax)
+	for range r.Count(signaturesMax, 4) {
+		f, err := replica.DecodeFrame(r.Blob(replica.MaxFrame))
+		if err != nil {
+			r.Fail(err)
+			break
+		}
+		frames = append(frames, f)
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	for _, op := range ops {
+		m.takeOp(op)
+	}
+	news := false
+	for _, f := range frames {
+		before := m.replica.Heads()[min(int(f.Witness), len(m.replica.Heads())-1)]
+		m.takeFrame(f)
+		news = news || int(f.Witness) < len(m.replica.Heads()) && m.replica.Heads()[f.Witness] > before
+	}
+	if news {
+		m.sendHeads(from)
+	}
+	m.sendWant(from)
+	return nil
+}
+
+// sendWant asks for operations that were voted for and are not here.
+func (m *Machine) sendWant(to p2p.PeerID) {
+	ids := m.replica.Missing(wantMax)
+	if len(ids) == 0 {
+		return
+	}
+	m.send(to, p2p.Sync, wire.Seal(wire.KindWant, func(w *wire.Writer) {
+		w.Count(len(ids))
+		for _, id := range ids {
+			w.Fixed(id[:])
+		}
+	}))
+}
+
+func takeIDs(r *wire.Reader) []ledger.OpID {
+	ids := make([]ledger.OpID, r.Count(wantMax, 32))
+	for i := range ids {
+		r.Into(ids[i][:])
+	}
+	return ids
+}
+
+func (m *Machine) wanted(from p2p.PeerID, ids []ledger.OpID) {
+	var ops []*ledger.Op
+	for _, id := range ids {
+		if op, ok := m.replica.Op(id); ok && len(ops) < signaturesMax {
+			ops = append(ops, op)
+		}
+	}
+	if len(ops) > 0 {
+		m.sendItems(from, ops, nil)
+	}
+}
