@@ -110,6 +110,16 @@ func takeClose(r *wire.Reader) *closing {
 	return c
 }
 
+// DecodeLeaseClose reads the body of a LeaseClose and nothing else.
+func DecodeLeaseClose(body []byte) (LeaseClose, error) {
+	r := wire.NewReader(body)
+	c := takeClose(r)
+	if err := r.Close(); err != nil {
+		return LeaseClose{}, fmt.Errorf("body of %v: %w", ledger.KindLeaseClose, err)
+	}
+	return c.LeaseClose, nil
+}
+
 // signed reports whether the client signed the voucher; no voucher needs no
 // signature.
 func (c *closing) signed(n p2p.Network, client ledger.Account, verify Verify) bool {
