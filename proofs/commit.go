@@ -22,8 +22,8 @@ type Commit struct {
 // Storm returns the slot of the storm.
 func (c *Commit) Storm() ledger.Slot { return c.Beat.Slot }
 
-// Body returns the canonical bytes of the commit.
-func (c *Commit) Body() []byte {
+// Encode returns the canonical bytes of the commit.
+func (c *Commit) Encode() []byte {
 	w := wire.NewWriter(256)
 	w.Text(string(c.Class))
 	c.Beat.AppendTo(w)
@@ -34,7 +34,7 @@ func (c *Commit) Body() []byte {
 	return w.Bytes()
 }
 
-// DecodeCommit reads what Body returns and nothing else.
+// DecodeCommit reads what Encode returns and nothing else.
 func DecodeCommit(body []byte) (*Commit, error) {
 	r := wire.NewReader(body)
 	c := Commit{Class: ledger.Class(r.Text(ledger.MaxClass)), Beat: ledger.ReadBeat(r)}
@@ -59,8 +59,8 @@ type Verdict struct {
 	Fault  Fault       // NoFault when all was well
 }
 
-// Body returns the canonical bytes of the verdict.
-func (v *Verdict) Body() []byte {
+// Encode returns the canonical bytes of the verdict.
+func (v *Verdict) Encode() []byte {
 	w := wire.NewWriter(128)
 	w.Fixed(v.Commit[:])
 	v.Beat.AppendTo(w)
@@ -68,7 +68,7 @@ func (v *Verdict) Body() []byte {
 	return w.Bytes()
 }
 
-// DecodeVerdict reads what Body returns and nothing else.
+// DecodeVerdict reads what Encode returns and nothing else.
 func DecodeVerdict(body []byte) (*Verdict, error) {
 	r := wire.NewReader(body)
 	var v Verdict

@@ -107,7 +107,9 @@ type history struct {
 }
 
 // Kinds returns the kinds of operation the contract handles.
-func (c *Contract) Kinds() []ledger.Kind { return []ledger.Kind{ledger.KindProofCommit, ledger.KindProofVerdict} }
+func (c *Contract) Kinds() []ledger.Kind {
+	return []ledger.Kind{ledger.KindProofCommit, ledger.KindProofVerdict}
+}
 
 // Decode returns the *Commit or *Verdict of a body.
 func (c *Contract) Decode(k ledger.Kind, body []byte) (any, error) {
@@ -326,7 +328,7 @@ func (c *Contract) Leaves(yield func(key, value []byte)) {
 	for _, f := range c.order {
 		w := wire.NewWriter(256)
 		w.Fixed(f.Device[:])
-		w.Blob(f.Commit.Body())
+		w.Blob(f.Commit.Encode())
 		w.Bool(f.Passed)
 		w.Count(len(f.Verdicts))
 		for _, v := range f.Verdicts {

@@ -116,10 +116,14 @@ func (p *Params) CommitBy(storm ledger.Slot) ledger.Slot {
 // SampleFrom returns the first slot whose beat may pick the tiles to open of the
 // storm of the given slot, SampleUntil the last: later beats would let a verifier
 // wait for one that it likes.
-func (p *Params) SampleFrom(storm ledger.Slot) ledger.Slot { return p.CommitBy(storm) + ledger.Slot(p.Sample) }
+func (p *Params) SampleFrom(storm ledger.Slot) ledger.Slot {
+	return p.CommitBy(storm) + ledger.Slot(p.Sample)
+}
 
 // SampleUntil returns the last slot whose beat may pick the tiles.
-func (p *Params) SampleUntil(storm ledger.Slot) ledger.Slot { return p.SampleFrom(storm) + sampleSpan - 1 }
+func (p *Params) SampleUntil(storm ledger.Slot) ledger.Slot {
+	return p.SampleFrom(storm) + sampleSpan - 1
+}
 
 // sampleSpan is the number of slots whose beats may pick the tiles. More than one,
 // since the witness of a slot may be down.

@@ -76,14 +76,18 @@ func verifyPath(depth int, o *Opened, roots []p2p.Digest) Fault {
 type checker struct {
 	s      *stream
 	k      int
-	across uint32 // tiles in a row of tiles
-	a, b   []int8 // 16 rows each
+	across uint32  // tiles in a row of tiles
+	a, b   []int8  // 16 rows each
+	pairs  []int64 // two rows of a
 	c      [Tile * Tile]int32
 	buf    tileBuffer
 }
 
 func newChecker(p *Params) *checker {
-	return &checker{k: int(p.K), across: p.N / Tile, a: make([]int8, Tile*p.K), b: make([]int8, Tile*p.K)}
+	return &checker{
+		k: int(p.K), across: p.N / Tile,
+		a: make([]int8, Tile*p.K), b: make([]int8, Tile*p.K), pairs: make([]int64, p.K),
+	}
 }
 
 // load turns the checker to the round of a seed.
@@ -96,27 +100,39 @@ func (ch *checker) leaf(number uint32) p2p.Digest {
 		ch.s.row(ch.a[i*ch.k:(i+1)*ch.k], domainA, top+uint32(i))
 		ch.s.row(ch.b[i*ch.k:(i+1)*ch.k], domainB, left+uint32(i))
 	}
-	for i := range Tile {
-		row := ch.a[i*ch.k : (i+1)*ch.k]
+	for i := 0; i < Tile; i += 2 {
+		pair(ch.pairs, ch.a[i*ch.k:(i+1)*ch.k], ch.a[(i+1)*ch.k:(i+2)*ch.k])
 		for j := 0; j < Tile; j += 4 {
-			dot4((*[4]int32)(ch.c[i*Tile+j:]), row, ch.b[j*ch.k:(j+4)*ch.k])
+			low, high := ch.c[i*Tile+j:][:4], ch.c[(i+1)*Tile+j:][:4]
+			for x, sum := range dot4(ch.pairs, ch.b[j*ch.k:(j+4)*ch.k]) {
+				low[x] = int32(sum)
+				high[x] = int32((sum - int64(low[x])) >> 32)
+			}
 		}
 	}
 	return ch.buf.leaf(number, ch.c[:], Tile)
 }
 
-// dot4 sets out to the products of a row with four columns that stand one after
-// the other in b.
-func dot4(out *[4]int32, row, b []int8) {
-	k := len(row)
-	b0, b1, b2, b3 := b[:k], b[k:2*k], b[2*k:3*k], b[3*k:4*k]
-	var s0, s1, s2, s3 int32
-	for i, x := range row {
-		v := int32(x)
-		s0 += v * int32(b0[i])
-		s1 += v * int32(b1[i])
-		s2 += v * int32(b2[i])
-		s3 += v * int32(b3[i])
+// pair packs two rows, 32 bits apart: one multiplication then makes two products.
+// Their sums are at most 2^29 in size, so that neither reaches into the other.
+func pair(dst []int64, low, high []int8) {
+	low, high = low[:len(dst)], high[:len(dst)]
+	for i := range dst {
+		dst[i] = int64(low[i]) + int64(high[i])<<32
 	}
-	*out = [4]int32{s0, s1, s2, s3}
+}
+
+// dot4 returns the products of a pair of rows with four columns that stand one
+// after the other in b.
+func dot4(pairs []int64, b []int8) [4]int64 {
+	k := len(pairs)
+	b0, b1, b2, b3 := b[:k], b[k:2*k], b[2*k:3*k], b[3*k:4*k]
+	var s0, s1, s2, s3 int64
+	for i, x := range pairs {
+		s0 += x * int64(b0[i])
+		s1 += x * int64(b1[i])
+		s2 += x * int64(b2[i])
+		s3 += x * int64(b3[i])
+	}
+	return [4]int64{s0, s1, s2, s3}
 }
