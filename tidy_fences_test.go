@@ -580,13 +580,17 @@ var (
 	specRow = regexp.MustCompile(`(?m)^(?:[-*] )?(?:\*\*)?\[([A-Z]{2,8}-[0-9]+)\]`)
 )
 
-// checkSpec demands a test for every requirement of docs/spec, and a requirement
-// for every id that a test quotes.
+// checkSpec demands a test for every requirement of docs/spec, a requirement for
+// every id that a test quotes, and a row for every page in the index.
 func checkSpec(t *tree) (found faults) {
 	where := map[string]string{}
+	index, _ := fs.ReadFile(t.files, "docs/spec/README.md")
 	for _, name := range t.other {
 		if ok, _ := path.Match("docs/spec/*.md", name); !ok {
 			continue
+		}
+		if page := path.Base(name); page != "README.md" && !strings.Contains(string(index), "("+page+")") {
+			found.add(name, "is not in docs/spec/README.md; add a row with a link, its ids and what it is about")
 		}
 		text, _ := fs.ReadFile(t.files, name)
 		for _, match := range specRow.FindAllStringSubmatch(string(text), -1) {

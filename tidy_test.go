@@ -88,7 +88,7 @@ var rooms = map[string]room{
 		pure, "p2p p2p/wire gpu ledger ledger/replica ledger/checkpoint market/... proofs/...",
 		"the one brain composes the rooms",
 	},
-	"node/exec": {acts, "pure", "a job runtime meets the network and the disk in node only"},
+	"node/exec": {acts, "pure node/blob", "a job reads and leaves content; it meets the network in node only"},
 	"node/blob": {
 		acts, "pure p2p/transport",
 		"content moves over any transport and meets the rest in node only",
@@ -447,10 +447,12 @@ var plants = []plant{
 		map[string]string{"docs/spec/a.md": "[LED-1] A.\n", "docs/spec/b.md": "[LED-1] B.\n"},
 		"ids are never given twice",
 	},
+	{"spec", one("docs/spec/a.md", "# A\n"), "is not in docs/spec/README.md"},
 	{
 		"spec",
 		map[string]string{
-			"docs/spec/a.md": "[LED-1] As [LED-1] says.\n", "ledger/a_test.go": "package ledger // [LED-1]\n",
+			"docs/spec/README.md": "[a](a.md)\n",
+			"docs/spec/a.md":      "[LED-1] As [LED-1] says.\n", "ledger/a_test.go": "package ledger // [LED-1]\n",
 		},
 		"",
 	},
