@@ -1,0 +1,234 @@
+// Package store keeps a node's records on disk: a go-datastore, on Pebble, with a
+// checksum in every value. It knows nothing of what the records mean; node and
+// node/machine do. Values over 1 KiB are compressed where that pays.
+//
+// The calls you need are Open, Write and Load. The invariant: when Write returns
+// nil its whole batch survives the end of the process and of the machine, and when
+// it does not, a later Load sees either all of the batch or nothing of it. Damage to
+// stored bytes is found, with one exception: damage within the last 32 KiB of
+// Pebble's log, after a kill, reads as a torn write, and ends the log there.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	ds "github.com/ipfs/go-datastore"
+	dssync "github.com/ipfs/go-datastore/sync"
+	pebbleds "github.com/ipfs/go-ds-pebble"
+
+	"github.com/pinfi/pinfi/p2p"
+)
+
+// The errors that callers branch on.
+var (
+	ErrCorrupt = errors.New("store is corrupt")
+	ErrInUse   = errors.New("store is in use by another process")
+	ErrForeign = errors.New("store belongs to another network or version")
+	ErrClosed  = errors.New("store is closed")
+)
+
+// MaxValue is the longest value in bytes.
+const MaxValue = 1 << 20
+
+// A Record is a value under a key of a kind. A nil Value deletes the key.
+type Record struct {
+	Kind  uint8
+	Key   []byte // 1 to 255 bytes
+	Value []byte // at most MaxValue bytes
+}
+
+// A Store keeps records. Its methods may be called from any goroutine.
+type Store struct {
+	dir  string // for messages
+	lock *pebble.Lock
+
+	mu     sync.RWMutex // held for reading while data is used
+	data   ds.Batching
+	disk   *pebble.DB // below data, nil in memory
+	codec  *codec
+	closed bool
+}
+
+// Pebble is kept small, because a full node is to idle under 80 MB. Records are
+// small, and read once, at the start.
+const (
+	cacheBytes    = 2 << 20
+	memTableBytes = 2 << 20
+	openFilesMax  = 64
+)
+
+// Open opens the store of a network in a directory, made if need be. What Pebble
+// has to say goes to log, or nowhere when log is nil. Errors wrap ErrInUse,
+// ErrForeign or ErrCorrupt where that is the cause, and say what to do.
+func Open(dir string, network p2p.Network, log *slog.Logger) (*Store, error) {
+	return openFS(dir, network, log, vfs.Default)
+}
+
+// openFS is Open on a file system.
+func openFS(dir string, network p2p.Network, log *slog.Logger, fs vfs.FS) (*Store, error) {
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	lock, err := pebble.LockDirectory(dir, fs)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w: stop it, or choose another directory: %w", dir, ErrInUse, err)
+	}
+	s, err := openLocked(dir, network, log, fs, lock)
+	if err != nil {
+		_ = lock.Close() // the reason for giving up matters more
+		return nil, err
+	}
+	return s, nil
+}
+
+// openLocked opens a store whose directory is locked.
+func openLocked(
+	dir string, network p2p.Network, log *slog.Logger, fs vfs.FS, lock *pebble.Lock,
+) (s *Store, err error) {
+	defer func() { // Pebble panics on some damaged files
+		if p := recover(); p != nil {
+			s, err = nil, corrupt(dir, fmt.Errorf("open: %v", p))
+		}
+	}()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref() // Pebble holds on to it
+	disk, err := pebbleds.NewDatastore(dir, pebbleds.WithPebbleWriteOptions(pebble.Sync),
+		pebbleds.WithPebbleOpts(&pebble.Options{
+			FS: fs, Lock: lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log},
+			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
+				DataCorruption: func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
+			},
+		}))
+	if err != nil {
+		return nil, corrupt(dir, err)
+	}
+	s = &Store{dir: dir, lock: lock, data: disk, disk: disk.DB, codec: newCodec()}
+	if err := s.checkMeta(context.Background(), network); err != nil {
+		_ = disk.Close() // the reason for giving up matters more
+		return nil, err
+	}
+	return s, nil
+}
+
+// OpenMemory returns an empty store that forgets everything when it is closed.
+func OpenMemory() *Store {
+	return &Store{dir: "in memory", data: dssync.MutexWrap(ds.NewMapDatastore()), codec: newCodec()}
+}
+
+// Write makes the batch durable, all of it or nothing. Where it has two records
+// for one key the later counts.
+func (s *Store) Write(ctx context.Context, batch []Record) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return fmt.Errorf("write to store %s: %w", s.dir, ErrClosed)
+	}
+	b, err := s.data.Batch(ctx)
+	if err != nil {
+		return fmt.Errorf("write to store %s: %w", s.dir, err)
+	}
+	for _, r := range batch {
+		if err := s.add(ctx, b, r); err != nil {
+			return fmt.Errorf("write to store %s: %w", s.dir, err)
+		}
+	}
+	if err := b.Commit(ctx); err != nil {
+		return fmt.Errorf("write to store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// add adds a record to a batch.
+func (s *Store) add(ctx context.Context, b ds.Batch, r Record) error {
+	key, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	if r.Value == nil {
+		return b.Delete(ctx, key)
+	}
+	if len(r.Value) > MaxValue {
+		return fmt.Errorf("value of %d bytes under %v: limit %d", len(r.Value), key, MaxValue)
+	}
+	return b.Put(ctx, key, s.codec.seal(key.String(), r.Value))
+}
+
+// Load returns all records, by kind and key. Its error wraps ErrCorrupt when a
+// value is not what was written.
+func (s *Store) Load(ctx context.Context) ([]Record, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, fmt.Errorf("load store %s: %w", s.dir, ErrClosed)
+	}
+	var out []Record
+	err := s.scan(ctx, func(key string, sealed []byte) error {
+		r, err := recordOf(key)
+		if err != nil {
+			return corrupt(s.dir, err)
+		}
+		if r.Value, err = s.codec.open(key, sealed); err != nil {
+			return corrupt(s.dir, err)
+		}
+		out = append(out, r)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	return out, nil
+}
+
+// Close closes the store. It may be called twice.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	err := s.data.Close()
+	s.codec.close()
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// corrupt says that the store in dir is damaged and what to do.
+func corrupt(dir string, err error) error {
+	return fmt.Errorf("%w: %s: move the directory away and start again, the node then fetches the ledger "+
+		"from its peers; if it was a witness it must not vote again under its key: %w", ErrCorrupt, dir, err)
+}
+
+// pebbleLog hands Pebble's words on.
+type pebbleLog struct{ log *slog.Logger }
+
+// Infof implements pebble.Logger.
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.log.Debug("pebble", "text", fmt.Sprintf(format, args...))
+}
+
+// Errorf implements pebble.Logger.
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Error("pebble", "text", fmt.Sprintf(format, args...))
+}
+
+// Fatalf implements pebble.Logger. Pebble calls it when it cannot keep what it
+// promised; a node that cannot remember must stop.
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	panic("store: pebble: " + fmt.Sprintf(format, args...))
+}
