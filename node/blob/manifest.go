@@ -92,7 +92,7 @@ func (m *Manifest) validate() error {
 	files := make(map[string]struct{}, len(m.Files))
 	var sum uint64
 	for i, f := range m.Files {
-		if err := checkPath(f.Path); err != nil {
+		if err := CheckPath(f.Path); err != nil {
 			return err
 		}
 		if i > 0 && m.Files[i-1].Path >= f.Path {
@@ -113,10 +113,10 @@ func (m *Manifest) validate() error {
 	return nil
 }
 
-// checkPath refuses a path that does not name a file below a folder on every
-// system: an absolute one, one with "..", with a backslash, a colon or a control
-// character.
-func checkPath(p string) error {
+// CheckPath refuses a path that cannot stand in a manifest, because it does not
+// name a file below a folder on every system: one of more than PathMax bytes, an
+// absolute one, one with "..", with a backslash, a colon or a control character.
+func CheckPath(p string) error {
 	switch {
 	case len(p) > PathMax:
 		return fmt.Errorf("path of %d bytes, at most %d fit", len(p), PathMax)
@@ -172,7 +172,7 @@ func PackDir(ctx context.Context, s *Store, dir string, limits Limits) (p2p.Dige
 
 // packFile stores one file below root.
 func packFile(ctx context.Context, s *Store, root *os.Root, name string, limit int64) (File, error) {
-	if err := checkPath(name); err != nil {
+	if err := CheckPath(name); err != nil {
 		return File{}, err
 	}
 	file, err := root.Open(name)
