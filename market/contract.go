@@ -193,13 +193,16 @@ func (c *Contract) fits(
 	switch {
 	case !ok:
 		return ledger.UnknownDevice
-	case c.Demand(provider, class)+units > c.Capacity(s, provider, class):
+	case !within(c.Demand(provider, class), units, c.Capacity(s, provider, class)):
 		return ledger.NoCapacity
 	case d.Passed < Admission && seconds > ProbationTerm:
 		return ledger.BadState
 	}
 	return ledger.OK
 }
+
+// within reports whether units more than taken are at most a capacity.
+func within(taken, units, capacity uint64) bool { return units <= capacity && taken <= capacity-units }
 
 // Apply implements ledger.Contract.
 func (c *Contract) Apply(tx *ledger.Tx, op *ledger.Op, body any) {

@@ -59,7 +59,7 @@ func MakeQuote(c *Contract, s *ledger.State, from Seller, ask Ask, expires int64
 	if !ok || ask.Class != from.Class {
 		return Quote{}, RefusedClass
 	}
-	if from.Units != 0 && c.Demand(from.Provider, ask.Class)+ask.Units > from.Units {
+	if from.Units != 0 && !within(c.Demand(from.Provider, ask.Class), ask.Units, from.Units) {
 		return Quote{}, RefusedCapacity
 	}
 	if no := refusalOf(c.fits(s, from.Provider, ask.Class, ask.Units, ask.Seconds)); no != 0 {

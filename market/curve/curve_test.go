@@ -216,8 +216,7 @@ func TestErrors(t *testing.T) {
 		{"no capacity", with(func(p *Params) { p.Capacity = 0 }), 0, 1, 1, ErrParams},
 		{"backwards", good, 2, 1, 1, ErrRange},
 		{"too dear", with(func(p *Params) { p.P0 = ledger.MaxSupply }), 0, 1 << 40, 1 << 40, ErrOverflow},
-		{"huge", with(func(p *Params) { *p = Params{^ledger.Amount(0), 16, 1, 1 << 63, ^ledger.Amount(0)} }),
-			0, ^uint64(0), ^uint64(0), ErrOverflow},
+		{"huge", Params{^ledger.Amount(0), 16, 1, 1 << 63, ^ledger.Amount(0)}, 0, ^uint64(0), ^uint64(0), ErrOverflow},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,7 +267,8 @@ func TestDue(t *testing.T) {
 
 // FuzzCharge looks for arguments that panic or break the split rule.
 func FuzzCharge(f *testing.F) {
-	f.Add(uint64(2_000_000_000), uint8(3), uint64(1000), uint64(50), uint64(0), uint64(0), uint64(500), uint64(1000), uint64(3600))
+	f.Add(uint64(2_000_000_000), uint8(3), uint64(1000), uint64(50), uint64(0),
+		uint64(0), uint64(500), uint64(1000), uint64(3600))
 	f.Add(uint64(1), uint8(16), uint64(1), uint64(0), uint64(9), uint64(0), uint64(1), uint64(2), uint64(1))
 	f.Add(^uint64(0), uint8(16), ^uint64(0), ^uint64(0), ^uint64(0), uint64(0), uint64(1), ^uint64(0), ^uint64(0))
 	f.Add(uint64(7), uint8(2), uint64(7), uint64(0), uint64(0), uint64(0), uint64(2), uint64(3), uint64(3600000))
@@ -295,7 +295,10 @@ func BenchmarkCharge(b *testing.B) {
 	}{
 		{"small", Params{P0: 2_000_000_000, Quarters: 3, Capacity: 64_000, Floor: 3_200}, 1000, 5000},
 		{"large", Params{P0: 2_500_000_000, Quarters: 6, Capacity: 400_000_000}, 123_456_789, 123_556_789},
-		{"reserve", Params{P0: 2_000_000_000, Quarters: 3, Capacity: 64_000, Floor: 3_200, Reserve: 1_000_000_000}, 20_000, 40_000},
+		{
+			"reserve", Params{P0: 2_000_000_000, Quarters: 3, Capacity: 64_000, Floor: 3_200, Reserve: 1_000_000_000},
+			20_000, 40_000,
+		},
 		{"steep", Params{P0: 2_500_000_000, Quarters: 16, Capacity: 400_000_000_000}, 123_456_789_012, 123_556_789_012},
 	}
 	for _, tt := range tests {
