@@ -133,29 +133,29 @@ func checksum(key string, form byte, payload []byte) uint32 {
 	return crc32.Update(sum, castagnoli, payload)
 }
 
-// checkMeta refuses a store of another network or version, and claims a new one.
-func (s *Store) checkMeta(ctx context.Context, network p2p.Network) error {
+// checkMeta refuses a store of another network or version, and claims a fresh one.
+func (s *Store) checkMeta(ctx context.Context, network p2p.Network) (fresh bool, err error) {
 	want := append([]byte(metaText), network[:]...)
 	key := ds.NewKey(metaKey)
 	sealed, err := s.data.Get(ctx, key)
 	if errors.Is(err, ds.ErrNotFound) {
 		if err := s.data.Put(ctx, key, s.codec.seal(metaKey, want)); err != nil {
-			return fmt.Errorf("open store %s: %w", s.dir, err)
+			return false, fmt.Errorf("open store %s: %w", s.dir, err)
 		}
-		return nil
+		return true, nil
 	}
 	if err != nil {
-		return corrupt(s.dir, err)
+		return false, corrupt(s.dir, err)
 	}
 	have, err := s.codec.open(metaKey, sealed)
 	if err != nil {
-		return corrupt(s.dir, err)
+		return false, corrupt(s.dir, err)
 	}
 	if !bytes.Equal(have, want) {
-		return fmt.Errorf("open store %s: %w: choose another directory, or the genesis it was made with",
+		return false, fmt.Errorf("open store %s: %w: choose another directory, or the genesis it was made with",
 			s.dir, ErrForeign)
 	}
-	return nil
+	return false, nil
 }
 
 // scan calls f with every record's key and sealed value, in order of keys. f must

@@ -99,25 +99,43 @@ func openLocked(
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	s = &Store{dir: dir, lock: lock, codec: newCodec()}
+	if err := s.openDisk(fs, log); err != nil {
+		return nil, err
+	}
+	fresh, err := s.checkMeta(context.Background(), network)
+	if err == nil && fresh {
+		// Pebble writes the first log of a new database in an old format, in which
+		// damage reads as the end of the log. The second log is in the new one.
+		err = s.data.Close()
+		if err == nil {
+			err = s.openDisk(fs, log)
+		}
+	}
+	if err != nil {
+		_ = s.data.Close() // the reason for giving up matters more
+		return nil, err
+	}
+	return s, nil
+}
+
+// openDisk opens Pebble.
+func (s *Store) openDisk(fs vfs.FS, log *slog.Logger) error {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref() // Pebble holds on to it
-	disk, err := pebbleds.NewDatastore(dir, pebbleds.WithPebbleWriteOptions(pebble.Sync),
+	data, err := pebbleds.NewDatastore(s.dir, pebbleds.WithPebbleWriteOptions(pebble.Sync),
 		pebbleds.WithPebbleOpts(&pebble.Options{
-			FS: fs, Lock: lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+			FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
 			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log},
 			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
 				DataCorruption: func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
 			},
 		}))
 	if err != nil {
-		return nil, corrupt(dir, err)
+		return corrupt(s.dir, err)
 	}
-	s = &Store{dir: dir, lock: lock, data: disk, disk: disk.DB, codec: newCodec()}
-	if err := s.checkMeta(context.Background(), network); err != nil {
-		_ = disk.Close() // the reason for giving up matters more
-		return nil, err
-	}
-	return s, nil
+	s.data, s.disk = data, data.DB
+	return nil
 }
 
 // OpenMemory returns an empty store that forgets everything when it is closed.
