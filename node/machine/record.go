@@ -111,22 +111,40 @@ func (m *Machine) saveSale(s *sale) {
 	w := wire.NewWriter(512)
 	w.Fixed(s.lease[:])
 	w.Fixed(s.client[:])
-	s.terms.Put(w)
+	w.Bool(s.hasTerms())
+	if s.hasTerms() {
+		s.terms.Put(w)
+	}
 	w.U8(uint8(s.phase))
 	s.report.Put(w)
-	s.voucher.Put(w)
+	w.Bool(s.hasVoucher())
+	if s.hasVoucher() {
+		s.voucher.Put(w)
+	}
 	w.U8(uint8(s.reason))
 	m.save(Record{Kind: RecordSale, Key: opKey(s.lease), Value: w.Bytes()})
 }
+
+// hasTerms reports whether the client has handed its terms over; a sale that was
+// ended before has none.
+func (s *sale) hasTerms() bool { return s.terms.Tasks > 0 }
+
+// hasVoucher reports whether the client has promised anything, or said that it
+// will promise nothing.
+func (s *sale) hasVoucher() bool { return s.voucher.Used > 0 || s.voucher.Final }
 
 func takeSale(r *wire.Reader) *sale {
 	s := &sale{}
 	r.Into(s.lease[:])
 	r.Into(s.client[:])
-	s.terms = market.TakeTerms(r)
+	if r.Bool() {
+		s.terms = market.TakeTerms(r)
+	}
 	s.phase = salePhase(r.U8())
 	s.report = market.TakeReport(r)
-	s.voucher = market.TakeVoucher(r)
+	if r.Bool() {
+		s.voucher = market.TakeVoucher(r)
+	}
 	s.reason = market.EndReason(r.U8())
 	return s
 }
