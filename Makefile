@@ -14,7 +14,7 @@ LOSS   ?= 0
 FAST = ./ledger/... ./market/... ./proofs/... ./gpu/... ./p2p/... ./node/...
 
 .DEFAULT_GOAL := help
-.PHONY: help check fmt tidy vet lint fences race test e2e sim fuzz bench netns soak wasm
+.PHONY: help check fmt format tidy vet lint fences race test e2e sim fuzz bench netns soak wasm
 
 help: ## print this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ check: fmt tidy vet lint fences race ## everything about the code that a machine
 
 fmt: ## print what gofmt would change, and fail if there is any
 	@out=$$(gofmt -d .); test -z "$$out" || { echo "$$out"; exit 1; }
+
+format: ## format everything (gofumpt)
+	$(TOOL) golangci-lint fmt
 
 tidy: ## fail if go.mod or go.sum is not tidy
 	$(GO) mod tidy -diff
