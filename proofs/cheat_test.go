@@ -158,8 +158,12 @@ func TestCheatLies(t *testing.T) {
 			f.samples = Samples(f.p, p2p.Sum("x"), f.id, 2)
 			f.reveal.Opened = f.t.Open(f.samples).Opened
 		}, BrokenChain},
-		"claims none":       {func(f *proof) { f.commit.Rounds, f.reveal.Roots = 0, nil }, BadLength},
-		"claims too many":   {func(f *proof) { f.commit.Rounds = f.p.MaxRounds + 1 }, BadLength},
+		"claims none": {func(f *proof) { f.commit.Rounds, f.reveal.Roots = 0, nil }, BadLength},
+		"claims too many": {func(f *proof) { // and did them, by rules of its own
+			f.p.MaxRounds = 20
+			*f = *newProof(f.p, f.seed, 9, naive)
+			f.p.MaxRounds = 8
+		}, BadLength},
 		"another root":      {func(f *proof) { f.commit.Root[0]++ }, BrokenChain},
 		"another last seed": {func(f *proof) { f.commit.Last[31]++ }, BrokenChain},
 		"opens other tiles": {func(f *proof) { f.reveal = f.t.Open([]Sample{{0, 0}}) }, WrongSample},

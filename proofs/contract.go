@@ -247,7 +247,7 @@ func (c *Contract) judge(tx *ledger.Tx, op *ledger.Op, b *Verdict) {
 	h := c.devices[keyOf(f.Device, f.Commit.Class)]
 	h.passed++
 	h.rates = addRate(h.rates, rate{
-		storm: f.Commit.Storm(), mCU: c.p.Rate(f.Commit.Rounds, c.genesis.SlotMillis),
+		storm: f.Commit.Storm(), mCU: c.p.Rate(f.Commit.Rounds, c.genesis),
 	})
 	if d, ok := tx.State().Device(f.Device, f.Commit.Class); ok {
 		d.Passed, d.Proven = h.passed, medianRate(h.rates)

@@ -124,7 +124,7 @@ func TestStormPassed(t *testing.T) {
 			t.Errorf("seed %v, want %v", f.Seed, want)
 		}
 		d, _ := tn.state.Device(c.account, "cpu")
-		if want := tn.p.Rate(8, 500); d.Passed != 1 || d.Proven != want || d.Declared != 1000 {
+		if want := tn.p.Rate(8, tn.genesis); d.Passed != 1 || d.Proven != want || d.Declared != 1000 {
 			t.Errorf("device %+v, want one storm passed, %d mCU proven", d, want)
 		}
 	}
@@ -160,35 +160,33 @@ func TestStormFailed(t *testing.T) {
 func TestCommitRefused(t *testing.T) {
 	tn := newTown()
 	provider := ledger.Account{9}
-	apply := func(change func(op *ledger.Op, c *Commit)) ledger.Result {
+	apply := func(change func(c *Commit)) ledger.Result {
 		c := tn.commitTo(20, 3)
-		op := tn.next(provider, ledger.KindProofCommit, nil)
-		change(op, c)
-		op.Body = c.Encode()
-		return tn.state.Apply(op)
+		change(c)
+		return tn.state.Apply(tn.next(provider, ledger.KindProofCommit, c.Encode()))
 	}
-	same := func(*ledger.Op, *Commit) {}
+	same := func(*Commit) {}
 	if got := apply(same); got != ledger.UnknownDevice {
 		t.Errorf("commit of an unknown device: %v", got)
 	}
 	tn.register(provider, "cpu")
 	tn.commit(t, provider, 10, 3)
 	for what, c := range map[string]struct {
-		change func(op *ledger.Op, c *Commit)
+		change func(c *Commit)
 		want   ledger.Result
 	}{
-		"same storm, same work":    {func(_ *ledger.Op, c *Commit) { c.Beat = tn.beat(10) }, ledger.AlreadyDone},
-		"same storm, another root": {func(_ *ledger.Op, c *Commit) { c.Beat, c.Root[0] = tn.beat(10), 1 }, ledger.AlreadyDone},
-		"an earlier storm":         {func(_ *ledger.Op, c *Commit) { c.Beat = tn.beat(9) }, ledger.TooLate},
-		"no rounds":                {func(_ *ledger.Op, c *Commit) { c.Rounds = 0 }, ledger.BadProof},
-		"too many rounds":          {func(_ *ledger.Op, c *Commit) { c.Rounds = tn.p.MaxRounds + 1 }, ledger.BadProof},
-		"other rules":              {func(_ *ledger.Op, c *Commit) { c.Params[0]++ }, ledger.BadProof},
-		"an unknown class":         {func(_ *ledger.Op, c *Commit) { c.Class = "gpu" }, ledger.UnknownDevice},
-		"no class":                 {func(_ *ledger.Op, c *Commit) { c.Class = "" }, ledger.BadBody},
-		"a forged beat":            {func(_ *ledger.Op, c *Commit) { c.Beat.Proof[0]++ }, ledger.BadBeat},
-		"a beat out of turn":       {func(_ *ledger.Op, c *Commit) { c.Beat.Witness = (c.Beat.Witness + 1) % 4 }, ledger.BadBeat},
-		"a witness that is none":   {func(_ *ledger.Op, c *Commit) { c.Beat.Witness = 4 }, ledger.BadBeat},
-		"a beat of no time":        {func(_ *ledger.Op, c *Commit) { c.Beat = tn.beat(1<<64 - 1) }, ledger.BadBeat},
+		"same storm, same work":    {func(c *Commit) { c.Beat = tn.beat(10) }, ledger.AlreadyDone},
+		"same storm, another root": {func(c *Commit) { c.Beat, c.Root[0] = tn.beat(10), 1 }, ledger.AlreadyDone},
+		"an earlier storm":         {func(c *Commit) { c.Beat = tn.beat(9) }, ledger.TooLate},
+		"no rounds":                {func(c *Commit) { c.Rounds = 0 }, ledger.BadProof},
+		"too many rounds":          {func(c *Commit) { c.Rounds = tn.p.MaxRounds + 1 }, ledger.BadProof},
+		"other rules":              {func(c *Commit) { c.Params[0]++ }, ledger.BadProof},
+		"an unknown class":         {func(c *Commit) { c.Class = "gpu" }, ledger.UnknownDevice},
+		"no class":                 {func(c *Commit) { c.Class = "" }, ledger.BadBody},
+		"a forged beat":            {func(c *Commit) { c.Beat.Proof[0]++ }, ledger.BadBeat},
+		"a beat out of turn":       {func(c *Commit) { c.Beat.Witness = (c.Beat.Witness + 1) % 4 }, ledger.BadBeat},
+		"a witness that is none":   {func(c *Commit) { c.Beat.Witness = 4 }, ledger.BadBeat},
+		"a beat of no time":        {func(c *Commit) { c.Beat = tn.beat(1<<64 - 1) }, ledger.BadBeat},
 	} {
 		if got := apply(c.change); got != c.want {
 			t.Errorf("commit with %s: %v, want %v", what, got, c.want)

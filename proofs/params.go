@@ -133,10 +133,10 @@ const sampleSpan = 32
 // operations over the time in which a commit is accepted, Window and Delta, as a
 // share of Reference (docs/spec/proofs.md, "Rate"). The time is that of the rules,
 // not the device's own, so that nothing is gained by lying about it.
-func (p *Params) Rate(rounds, slotMillis uint32) uint64 {
-	// mCU = 1000 * (rounds * ops) / (slots * slotMillis / 1000) / Reference.
+func (p *Params) Rate(rounds uint32, g *ledger.Genesis) uint64 {
+	// mCU = 1000 * (rounds * ops) / (slots * SlotMillis / 1000) / Reference.
 	slots := uint64(p.Window) + uint64(p.Delta)
-	return mulDiv([]uint64{uint64(rounds), p.Ops(), 1_000_000}, []uint64{slots, uint64(slotMillis), p.Reference})
+	return mulDiv([]uint64{uint64(rounds), p.Ops(), 1_000_000}, []uint64{slots, uint64(g.SlotMillis), p.Reference})
 }
 
 // revealMax returns the size in bytes of the largest message with a reveal: every

@@ -305,12 +305,12 @@ func TestRate(t *testing.T) {
 		rounds, millis uint32
 		want           uint64
 	}{{0, 500, 0}, {1, 500, 131}, {8, 500, 1048}, {8, 1, 524288}, {1, 1 << 31, 0}} {
-		if got := p.Rate(c.rounds, c.millis); got != c.want {
+		if got := p.Rate(c.rounds, &ledger.Genesis{SlotMillis: c.millis}); got != c.want {
 			t.Errorf("%d rounds in 2 slots of %d ms = %d mCU, want %d", c.rounds, c.millis, got, c.want)
 		}
 	}
 	p.M, p.N, p.K, p.Reference = SideMax, SideMax, KMax, 1
-	if got := p.Rate(RoundsMax, 1); got != 1<<64-1 {
+	if got := p.Rate(RoundsMax, &ledger.Genesis{SlotMillis: 1}); got != 1<<64-1 {
 		t.Errorf("a rate that does not fit = %d", got)
 	}
 	var rates []rate

@@ -98,7 +98,8 @@ func transcriptRoot(seed p2p.Digest, roots []p2p.Digest) p2p.Digest {
 	return merkle.New(leaves).Root()
 }
 
-// A Transcript is what a prover computed and can open.
+// A Transcript is what a prover computed and can open. It need not outlive a
+// process: a prover of the same seed that computes as many rounds makes it again.
 type Transcript struct {
 	Rounds uint32
 	Root   p2p.Digest // of the tree over all rounds

@@ -23,7 +23,7 @@ const (
 // A stream is the generator of matrices: ChaCha with 8 rounds, the seed as key,
 // and block counter, domain, row and 0 as the last four words of the state. It can
 // start at any row, and its layout needs no shuffling in a vector register or on a
-// GPU: sixteen blocks are interleaved word by word (shared layout of
+// GPU: sixteen blocks are interleaved word by word (layout in
 // docs/spec/proofs.md, "Generator").
 type stream [8]uint32
 

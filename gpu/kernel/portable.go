@@ -27,8 +27,8 @@ type (
 // A block is the product of a strip of a and a strip of b, row by row.
 type block [rows * columns]int32
 
-// Portable multiplies in plain Go, on any machine and for any m, n and k up to
-// 2^17, where sums still fit. It has the contract of a Kernel's Multiply.
+// Portable multiplies in plain Go, on any machine and for any m and n and for k up
+// to 2^16, where all sums fit. It has the contract of a Kernel's Multiply.
 func Portable(c []int32, a, b []int8, m, n, k int) {
 	clear(c[:m*n])
 	strips := (m + rows - 1) / rows
