@@ -50,7 +50,7 @@ e2e: ## scripts with real processes over real libp2p, the long ones too
 	PINFI_E2E=long $(GO) test -count=1 -timeout 15m ./cmd/... -run Script
 
 sim: ## SEEDS=2000 storms in virtual time; SEED=7 runs one, with its trace
-	$(GO) test -count=1 -timeout 0 ./simulations/world -run TestSeeds $(if $(SEED),-v -args -seed $(SEED),-args -seeds $(SEEDS))
+	$(GO) test -count=1 -timeout 0 ./simulations/world -run TestSeeds $(if $(SEED),-v -args -seeds 1 -seed $(SEED),-args -seeds $(SEEDS))
 
 fuzz: ## every fuzz target for TIME=20s each
 	@grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's/_test.go:func / /' | while read -r file target; do \

@@ -88,7 +88,8 @@ var rooms = map[string]room{
 		pure, "p2p p2p/wire gpu ledger ledger/replica ledger/checkpoint market/... proofs/...",
 		"the one brain composes the rooms",
 	},
-	"node/exec": {acts, "pure node/blob", "a job reads and leaves content; it meets the network in node only"},
+	"node/exec":      {acts, "pure node/blob", "a job reads and leaves content; it meets the network in node only"},
+	"node/exec/jobs": {acts, "", "examples are data for any runtime"},
 	"node/blob": {
 		acts, "pure p2p/transport",
 		"content moves over any transport and meets the rest in node only",
@@ -419,6 +420,7 @@ var plants = []plant{
 		"has 2 package comments [gpu/a.go gpu/b.go]",
 	},
 	{"package-comments", map[string]string{"gpu/a.go": "// Package gpu is.\npackage gpu", "gpu/b.go": "package gpu"}, ""},
+	{"sizes", one("gpu/a.go", "package gpu\ntype T struct {\n\tF int `"+strings.Repeat("a:\"b\" ", 30)+"`\n}\n"), ""},
 	{"names", one("p2p/util/a.go", "package util"), "says nothing"},
 	{"names", one("p2p/a.go", "package p2p"), ""},
 	{"remarks", one("p2p/a.go", "package p2p // "+"TODO: later"), "open an issue"},
