@@ -1,0 +1,443 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/p2p"
+)
+
+// wantSame fails unless two replicas agree on everything.
+func wantSame(t rapid.TB, a, b *Replica) {
+	t.Helper()
+	if a.State().Root() != b.State().Root() {
+		t.Fatalf("roots differ: %+v, %+v", a.State().Supply(), b.State().Supply())
+	}
+	if !slices.Equal(a.Heads(), b.Heads()) || !slices.Equal(a.Tips(), b.Tips()) {
+		t.Fatalf("frames differ: %v %v, %v %v", a.Heads(), a.Tips(), b.Heads(), b.Tips())
+	}
+	guilty := func(r *Replica) (out []string) {
+		for _, e := range r.Evidence() {
+			if e.Offence != OpFork { // a fork nobody votes for is forgotten where its place is taken
+				out = append(out, fmt.Sprint(e.Offence, e.Account.Short(), e.Owner.Short(), e.Lane, e.Seq))
+			}
+		}
+		return out
+	}
+	if x, y := guilty(a), guilty(b); !slices.Equal(x, y) {
+		t.Fatalf("evidence differs:\n%v\n%v", x, y)
+	}
+}
+
+// run runs a world and returns how many places ended with two certificates.
+func run(rt *rapid.T, hostileShare float64) int {
+	w := newWorld(rt, hostileShare)
+	for range rapid.IntRange(20, 300).Draw(rt, "steps") {
+		w.step()
+		for _, r := range w.replicas {
+			w.check(r)
+		}
+	}
+	fresh := newReplica(rt, w.g, -1)
+	halted := 0
+	for _, r := range append(w.replicas, fresh) {
+		w.deliverAll(r)
+		w.check(r)
+		wantSame(rt, r, w.replicas[0])
+		wantReported(rt, r)
+	}
+	for _, e := range fresh.Evidence() {
+		if e.Offence == DoubleCertificate {
+			halted++
+		} else if e.Offence != OpFork && !isHostile(w, e.Account) {
+			rt.Fatalf("an honest witness is accused: %v", e)
+		}
+	}
+	return halted
+}
+
+// isHostile reports whether the account is a hostile witness's.
+func isHostile(w *world, account ledger.Account) bool {
+	return slices.ContainsFunc(w.hostile, func(i uint16) bool { return w.g.Witnesses[i].Account == account })
+}
+
+// wantReported fails unless TakeApplied told of exactly the applied operations.
+func wantReported(t rapid.TB, r *Replica) {
+	t.Helper()
+	told := map[ledger.OpID]int{}
+	for _, a := range r.TakeApplied() {
+		switch a.Result { //nolint:exhaustive // those of Applied
+		case ledger.OK:
+			told[a.Op.ID()]++
+		case ledger.Reverted:
+			told[a.Op.ID()]--
+		case ledger.Equivocation:
+		default:
+			t.Fatalf("applied with %v", a.Result)
+		}
+	}
+	n := 0
+	for id, count := range told { // order-free: each by itself
+		if count != 0 && count != 1 || (count == 1) != r.IsApplied(id) {
+			t.Fatalf("%s told %d times, applied %v", id.Short(), count, r.IsApplied(id))
+		}
+		n += count
+	}
+	if uint64(n) != r.State().Applied() {
+		t.Fatalf("told of %d operations, %d applied", n, r.State().Applied())
+	}
+}
+
+// [LED-12] Replicas with the same operations and frames have the same state, in any order.
+// [LED-13] With less than a third of the stake hostile no two rivals are both certified.
+func TestHonestMajority(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		if halted := run(rt, 1.0/3); halted > 0 {
+			rt.Fatalf("%d places with two certificates", halted)
+		}
+	})
+}
+
+// [LED-14] With more hostile stake replicas still agree, money is conserved, and only the guilty are named.
+func TestHostileMajority(t *testing.T) {
+	halted := 0
+	rapid.Check(t, func(rt *rapid.T) { halted += run(rt, 1.1) })
+	if halted == 0 {
+		t.Error("no run had two certificates: the test shows nothing")
+	}
+}
+
+// [LED-15] Two certified rivals halt their lane, and what rested on the first is taken back.
+func TestDoubleCertificate(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	first := transfer(who('a'), 1, ledger.OpID{}, who('b'), 500)
+	rival := transfer(who('a'), 1, ledger.OpID{}, who('c'), 500)
+	next := transfer(who('b'), 1, ledger.OpID{}, who('c'), 1400, ledger.Claim{From: who('a'), Upto: 1})
+	other := transfer(who('d'), 1, ledger.OpID{}, who('c'), 5)
+	r := newReplica(t, g, -1)
+	for _, op := range []*ledger.Op{first, next, other} {
+		r.AddOp(op)
+	}
+	last := make([]*Frame, 3)
+	for i := range last {
+		last[i] = frame(g, uint16(i), nil, first.ID(), next.ID(), other.ID())
+		r.AddFrame(last[i])
+	}
+	if n := len(r.TakeApplied()); n != 3 {
+		t.Fatalf("%d applied, want 3", n)
+	}
+	for i := range last {
+		r.AddFrame(frame(g, uint16(i), last[i], rival.ID()))
+	}
+	if got := r.Missing(5); !slices.Equal(got, []ledger.OpID{rival.ID()}) || !r.Certified(rival.ID()) {
+		t.Fatalf("missing %v", got)
+	}
+	if out, _ := r.AddOp(rival); out != Equivocation {
+		t.Fatalf("rival: %v", out)
+	}
+	var told []string
+	for _, a := range r.TakeApplied() {
+		told = append(told, fmt.Sprintf("%v by %c to %v", a.Op.Kind, a.Op.Account[0], a.Result))
+	}
+	slices.Sort(told)
+	want := []string{
+		"transfer by a to equivocation", "transfer by a to equivocation", "transfer by a to reverted",
+		"transfer by b to reverted",
+	}
+	if !slices.Equal(told, want) {
+		t.Fatalf("told %q", told)
+	}
+	fresh := newReplica(t, g, -1)
+	fresh.AddOp(other)
+	for i := range last {
+		fresh.AddFrame(frame(g, uint16(i), nil, other.ID()))
+	}
+	if r.State().Root() != fresh.State().Root() {
+		t.Fatal("the halted lane changed something")
+	}
+}
+
+// [LED-16] Certificates need more than two thirds of the stake, each witness counted once.
+func TestCertificate(t *testing.T) {
+	for _, tt := range []struct {
+		stakes []ledger.Amount
+		votes  []int
+		want   bool
+	}{
+		{[]ledger.Amount{1, 1, 1}, []int{0, 1}, false},
+		{[]ledger.Amount{1, 1, 1}, []int{0, 1, 2}, true},
+		{[]ledger.Amount{1, 1, 1}, []int{0, 1, 0, 1}, false},
+		{[]ledger.Amount{1, 1, 1, 1}, []int{0, 1, 3}, true},
+		{[]ledger.Amount{1, 2}, []int{1}, false},
+		{[]ledger.Amount{1, 3}, []int{1}, true},
+		{[]ledger.Amount{1}, []int{0}, true},
+		{[]ledger.Amount{ledger.MaxSupply / 3, ledger.MaxSupply / 2}, []int{1}, false},
+	} {
+		g := newGenesis(tt.stakes...)
+		g.Alloc = nil
+		r := newReplica(t, g, -1)
+		op := &ledger.Op{Chain: r.State().Chain(), Kind: ledger.KindDeviceRegister, Account: who('a'), Seq: 1,
+			Body: ledger.DeviceRegister{Class: "gpu", Declared: 1}.Encode()}
+		op.Sig = fakeSign(op.Account, op.SigningDigest())
+		if out, res := r.AddOp(op); out != Added || res != ledger.OK {
+			t.Fatal(out, res)
+		}
+		last := map[int]*Frame{}
+		for _, v := range tt.votes {
+			last[v] = frame(g, uint16(v), last[v], op.ID())
+			r.AddFrame(last[v])
+		}
+		if r.Certified(op.ID()) != tt.want || r.IsApplied(op.ID()) != tt.want {
+			t.Errorf("stakes %v, votes %v: certified %v, want %v", tt.stakes, tt.votes, r.Certified(op.ID()), tt.want)
+		}
+	}
+}
+
+// [LED-17] A witness votes once a slot, also after a restart from its saved frames.
+func TestVotable(t *testing.T) {
+	g := newGenesis(1, 1, 1, 1)
+	first := transfer(who('a'), 1, ledger.OpID{}, who('b'), 500)
+	rival := transfer(who('a'), 1, ledger.OpID{}, who('c'), 500)
+	second := transfer(who('a'), 2, first.ID(), who('c'), 5)
+	poor := transfer(who('b'), 1, ledger.OpID{}, who('c'), 1400, ledger.Claim{From: who('a'), Upto: 1})
+	r := newReplica(t, g, 0)
+	for _, op := range []*ledger.Op{second, poor, first, rival} {
+		r.AddOp(op)
+	}
+	if got := r.Votable(10); !slices.Equal(got, []ledger.OpID{first.ID()}) {
+		t.Fatalf("votable %v", got)
+	}
+	own := signed(g, r.NextFrame(7, r.Votable(10)))
+	r.AddFrame(own)
+	if got := r.Votable(10); len(got) != 0 {
+		t.Fatalf("votable after the vote: %v", got)
+	}
+	next := r.NextFrame(3, nil)
+	if next.Seq != 2 || next.Prev != own.ID() || next.Slot != 7 {
+		t.Fatalf("next frame %+v", next)
+	}
+	again := newReplica(t, g, 0)
+	again.AddFrame(own)
+	again.AddOp(rival)
+	if got := again.Votable(10); len(got) != 0 {
+		t.Fatalf("votable while the own vote's operation is missing: %v", got)
+	}
+	again.AddOp(first)
+	if got := again.Votable(10); len(got) != 0 {
+		t.Fatalf("votable after a restart: %v", got)
+	}
+	for w := range 3 {
+		again.AddFrame(frame(g, uint16(w), nil, first.ID()))
+	}
+	again.AddOp(poor)
+	again.AddOp(second)
+	if got := again.Votable(10); !again.IsApplied(first.ID()) || len(got) != 2 {
+		t.Fatalf("votable %v, want what waited for the first", got)
+	}
+	if got := again.Votable(1); len(got) != 1 {
+		t.Fatalf("votable %v, want one", got)
+	}
+}
+
+// [LED-18] Frames chain: a gap parks them, a fork is evidence, and a third side is refused.
+func TestFrames(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	r := newReplica(t, g, -1)
+	one := frame(g, 0, nil)
+	two, three := frame(g, 0, one), (*Frame)(nil)
+	three = frame(g, 0, two)
+	late := frame(g, 0, three)
+	late.Slot = 9
+	signed(g, late)
+	early := frame(g, 0, late)
+	early.Slot = 8
+	signed(g, early)
+	alien, unsigned, nobody := *one, *one, *one
+	alien.Chain++
+	unsigned.Sig[0]++
+	unsigned.Slot++
+	nobody.Witness = 3
+	orphan := frame(g, 0, nil)
+	orphan.Seq = 2
+	skip := frame(g, 0, one)
+	skip.Seq = 3
+	fork := frame(g, 0, one, ledger.OpID{1})
+	for i, step := range []struct {
+		f    *Frame
+		want Outcome
+		head uint32
+	}{
+		{three, Parked, 0}, {three, Known, 0}, {two, Parked, 0}, {one, Added, 3}, {two, Known, 3}, {late, Added, 4},
+		{signed(g, early), Refused, 4}, {&unsigned, Refused, 4}, {signed(g, orphan), Refused, 4},
+		{signed(g, skip), Refused, 4}, {fork, Equivocation, 4}, {frame(g, 0, one, ledger.OpID{2}), Refused, 4},
+		{frame(g, 0, frame(g, 0, nil, ledger.OpID{7})), Parked, 0},
+	} {
+		if got := r.AddFrame(step.f); got != step.want || r.Heads()[0] != step.head {
+			t.Errorf("step %d: %v, head %d, want %v, %d", i, got, r.Heads()[0], step.want, step.head)
+		}
+	}
+	for name, f := range map[string]*Frame{"alien": signed(g, &alien), "nobody": &nobody} {
+		if got := r.AddFrame(f); got != Refused {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got := r.FramesAfter(0, 1, 9); len(got) != 4 || got[0].Seq != 2 || got[1].Seq != 2 || got[3].Seq != 4 {
+		t.Errorf("frames after 1: %v", got)
+	}
+	if r.FramesAfter(9, 0, 9) != nil || len(r.FramesAfter(0, 0, 2)) != 2 || r.FramesAfter(0, 99, 9) != nil {
+		t.Error("frames after: bounds")
+	}
+	if ev := r.Evidence(); len(ev) != 1 || ev[0].Offence != FrameFork || ev[0].Seq != 2 {
+		t.Errorf("evidence %v", ev)
+	}
+}
+
+// [LED-19] What strangers send is bounded, and refused with a code.
+func TestLimits(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	r, err := New(Config{Network: testNetwork, Genesis: g, Verify: fakeVerify,
+		Limits: Limits{Pending: 4, PerAccount: 2, Ahead: 3, Parked: 1, Unknown: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	op := func(c byte, seq uint64, a ledger.Amount) *ledger.Op {
+		prev := ledger.OpID{}
+		if seq > 1 {
+			prev = ledger.OpID{1}
+		}
+		return transfer(who(c), seq, prev, who('z'), a)
+	}
+	forged := op('c', 1, 1)
+	forged.Sig[0]++
+	alien := op('c', 1, 1)
+	alien.Chain++
+	for i, step := range []struct {
+		op   *ledger.Op
+		want Outcome
+		res  ledger.Result
+	}{
+		{op('a', 1, 1), Added, ledger.OK}, {op('a', 1, 1), Known, ledger.OK},
+		{op('a', 1, 5000), Equivocation, ledger.InsufficientBalance},
+		{op('a', 1, 3), Refused, ledger.Full}, {op('b', 4, 3), Refused, ledger.Full},
+		{op('b', 3, 3), Added, ledger.BadSeq}, {forged, Refused, ledger.BadSignature}, {alien, Refused, ledger.BadChain},
+		{op('c', 1, 1), Added, ledger.OK}, {op('d', 1, 1), Refused, ledger.Full},
+	} {
+		if out, res := r.AddOp(step.op); out != step.want || res != step.res {
+			t.Errorf("step %d: %v, %v, want %v, %v", i, out, res, step.want, step.res)
+		}
+	}
+	if n := len(slices.Collect(r.Pending())); n != 4 || r.PendingLen() != 4 {
+		t.Errorf("%d pending", n)
+	}
+	wanted := op('a', 1, 3)
+	votes := frame(g, 0, nil, wanted.ID(), ledger.OpID{1})
+	if out := r.AddFrame(votes); out != Added {
+		t.Errorf("votes: %v", out)
+	}
+	if out := r.AddFrame(frame(g, 0, votes, ledger.OpID{2})); out != Refused {
+		t.Errorf("votes for too much unknown: %v", out)
+	}
+	if out, _ := r.AddOp(wanted); out != Equivocation {
+		t.Errorf("an operation with a vote: %v", out)
+	}
+	if out := r.AddFrame(frame(g, 0, votes, ledger.OpID{2})); out != Added {
+		t.Errorf("votes after the unknown came: %v", out)
+	}
+	lost := frame(g, 1, nil, ledger.OpID{9})
+	if a, b := r.AddFrame(frame(g, 1, lost)), r.AddFrame(frame(g, 1, frame(g, 1, lost))); a != Parked || b != Refused {
+		t.Errorf("parked: %v, %v", a, b)
+	}
+	for w := range 3 {
+		r.AddFrame(frame(g, uint16(w), nil, op('c', 1, 1).ID()))
+	}
+	if _, res := r.AddOp(op('c', 1, 2)); res != ledger.OK && res != ledger.Stale {
+		t.Errorf("a rival too late: %v", res)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	g := newGenesis(1)
+	for _, cfg := range []Config{{Genesis: g}, {Verify: fakeVerify}, {Verify: fakeVerify, Genesis: newGenesis()}} {
+		if _, err := New(cfg); err == nil {
+			t.Errorf("%+v: no error", cfg)
+		}
+	}
+	for name, f := range map[string]func(){
+		"self out of range": func() { newReplica(t, g, 1) },
+		"self too late":     func() { r := newReplica(t, g, -1); r.AddFrame(frame(g, 0, nil)); r.SetSelf(0) },
+		"frame of nobody":   func() { newReplica(t, g, -1).NextFrame(0, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			f()
+		})
+	}
+}
+
+// TestWords checks that the enumerations have names.
+func TestWords(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range []fmt.Stringer{Added, Known, Parked, Refused, Equivocation, Outcome(9), OpFork, FrameFork,
+		VoteConflict, DoubleCertificate, Offence(9)} {
+		if seen[s.String()] || s.String() == "" {
+			t.Errorf("name %q", s)
+		}
+		seen[s.String()] = true
+	}
+}
+
+// BenchmarkCertify measures an operation from its arrival to its application: it
+// and the frames of four witnesses, 256 operations a frame.
+func BenchmarkCertify(b *testing.B) {
+	g := newGenesis(1, 1, 1, 1)
+	for i := range 256 {
+		g.Alloc = append(g.Alloc, ledger.Alloc{Account: ledger.Account{1, byte(i)}, Amount: ledger.MaxSupply / 1000})
+	}
+	r := newReplica(b, g, 0)
+	prev := make([]ledger.OpID, 256)
+	last := make([]*Frame, 4)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += 256 {
+		for i := range prev {
+			op := transfer(ledger.Account{1, byte(i)}, uint64(n/256)+1, prev[i], who('z'), 1)
+			prev[i] = op.ID()
+			r.AddOp(op)
+		}
+		if got := len(r.Votable(MaxVotes)); got != 256 {
+			b.Fatal(got)
+		}
+		for w := range last {
+			last[w] = frame(g, uint16(w), last[w], slices.Clone(prev)...)
+			r.AddFrame(last[w])
+		}
+		if got := len(r.TakeApplied()); got != 256 {
+			b.Fatal(got)
+		}
+	}
+}
+
+// BenchmarkVotable measures a call that finds nothing new among 1000 operations.
+func BenchmarkVotable(b *testing.B) {
+	g := newGenesis(1)
+	r := newReplica(b, g, 0)
+	for i := range 1000 {
+		r.AddOp(transfer(ledger.Account{2, byte(i), byte(i >> 8)}, 1, ledger.OpID{}, who('z'), 1))
+	}
+	b.ResetTimer()
+	for range b.N {
+		if len(r.Votable(MaxVotes)) > 0 {
+			b.Fatal("votable")
+		}
+	}
+}
+
+var _ = p2p.Digest{}
