@@ -72,5 +72,6 @@ soak: ## demos and fresh storms, one after another, for MINUTES=30
 	$(GO) run ./cmd/pinfi demo --json || exit 1; \
 	$(GO) test -count=1 ./simulations/world -run TestSeeds -args -seeds 200 -seed $$(( 1000000 * n )) || exit 1; done; echo "soak: $$n rounds"
 
-wasm: ## rebuild the example modules in node/exec/jobs (needs clang, lld, wasi-libc; the folder says which)
-	$(GO) generate ./node/exec/jobs/...
+wasm: ## rebuild the WebAssembly modules and fail if a bit differs (clang-14, lld-14, wasi-libc, else skips)
+	@if ! command -v clang-14 >/dev/null; then echo "wasm: skipped, needs Debian's clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32"; \
+	else set -ex; cd node/exec/jobs/render; ./build.sh; cd ../../testdata; ./build.sh; git diff --stat --exit-code -- '*.wasm' ..; fi
