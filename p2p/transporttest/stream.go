@@ -34,10 +34,10 @@ func testStream(t *testing.T, n Network) {
 	if err := exchange(s, there, back); err != nil {
 		t.Errorf("the opening side: %v", err)
 	}
-	if err := <-served; err != nil {
+	if err := await(t, served); err != nil {
 		t.Errorf("the serving side: %v", err)
 	}
-	if from := <-caller; from != all[0].Self() {
+	if from := await(t, caller); from != all[0].Self() {
 		t.Errorf("stream comes from %v, want %v", from, all[0].Self())
 	}
 	if err := s.Close(); err != nil {
@@ -113,7 +113,13 @@ func testStreamReset(t *testing.T, n Network) {
 	all := joinAll(t, n, 2)
 	broken := make(chan error, 1)
 	all[1].HandleStream(bulk, func(_ p2p.PeerID, s transport.Stream) {
-		_, err := io.ReadAll(s)
+		_, err := io.ReadFull(s, make([]byte, 1))
+		if err == nil {
+			_, err = s.Write([]byte("go on"))
+		}
+		if err == nil {
+			_, err = io.ReadAll(s)
+		}
 		broken <- err
 	})
 	s, err := all[0].OpenStream(within(t), all[1].Self(), bulk)
@@ -123,10 +129,13 @@ func testStreamReset(t *testing.T, n Network) {
 	if _, err := s.Write([]byte("half a sen")); err != nil {
 		t.Fatalf("write: %v", err)
 	}
+	if _, err := io.ReadFull(s, make([]byte, len("go on"))); err != nil {
+		t.Fatalf("read: %v", err)
+	}
 	if err := s.Reset(); err != nil {
 		t.Fatalf("reset: %v", err)
 	}
-	if err := <-broken; err == nil {
+	if err := await(t, broken); err == nil {
 		t.Error("the other side reads the end of a stream that was reset")
 	}
 	if _, err := s.Write([]byte("tence")); err == nil {
@@ -145,4 +154,16 @@ func testStreamForeign(t *testing.T, n Network) {
 		t.Errorf("read of a stream that nobody serves: %v, want an error", err)
 	}
 	_ = s.Reset() // it is broken already
+}
+
+// await returns what comes out of the channel.
+func await[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-within(t).Done():
+		t.Fatalf("waited %v", patience)
+		panic("unreachable")
+	}
 }
