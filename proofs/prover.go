@@ -108,7 +108,8 @@ type Transcript struct {
 }
 
 // Open returns the reveal of the sampled tiles. It computes rounds again whose
-// leaves it did not keep, each once, which takes as long as it did the first time.
+// leaves it did not keep, each once, which takes as long as it did the first time;
+// so one goroutine calls it at a time. The reveal shares memory with the transcript.
 // It panics on samples that are not of this transcript: Samples makes none.
 func (t *Transcript) Open(samples []Sample) *Reveal {
 	pr := t.prover
