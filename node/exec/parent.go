@@ -111,7 +111,7 @@ func (r *Result) judgeCrash(started bool, tail []byte, state *os.ProcessState) e
 	status, ok := state.Sys().(syscall.WaitStatus)
 	killed := ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 	starved := killed || bytes.Contains(tail, []byte("out of memory")) ||
-		bytes.Contains(tail, []byte("cannot allocate memory"))
+		bytes.Contains(tail, []byte("cannot allocate memory")) || bytes.Contains(tail, []byte("failed to allocate"))
 	switch {
 	case starved && started:
 		r.Exit, r.Source = ExitMemory, SourceMemory
