@@ -55,10 +55,10 @@ type Machine struct {
 	due due
 	now time.Time
 	fx  []Effect
-	// foreign holds what others have made and this node keeps: frames, and applied
-	// operations. It is saved once, at the end of the Step.
-	foreign []Record
-	life    bool // false while New restores; nothing is sent then
+	// batch holds what this Step makes durable before anything else happens; foreign
+	// what others have made and this node keeps, frames and applied operations.
+	batch, foreign []Record
+	life           bool // false while New restores; nothing is sent then
 }
 
 // due holds when each part of the machine wants to act; a zero time is never.
@@ -147,6 +147,21 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		panic(fmt.Sprintf("machine: unknown event %T", ev))
 	}
 	m.settle()
+	return m.effects()
+}
+
+// effects returns what the step wants done. All that it promises is saved at once
+// and first, so that a crash finds the step whole or not at all; what others sent
+// is saved last, since they can send it again.
+func (m *Machine) effects() []Effect {
+	if len(m.batch) > 0 {
+		m.fx = slices.Insert(m.fx, 0, Effect(Save{Batch: m.batch}))
+		m.batch = nil
+	}
+	if len(m.foreign) > 0 {
+		m.fx = append(m.fx, Save{Batch: m.foreign})
+		m.foreign = nil
+	}
 	return m.fx
 }
 
@@ -213,14 +228,10 @@ func (m *Machine) settle() {
 		if len(applied) == 0 {
 			break
 		}
-		m.due.outbox = m.now
+		m.due.outbox = time.Time{}
 		m.outbox()
 	}
 	m.scheduleFrame()
-	if len(m.foreign) > 0 {
-		m.save(m.foreign...)
-		m.foreign = nil
-	}
 }
 
 // applied tells the parts of the machine that an operation took effect.
@@ -271,7 +282,12 @@ func (m *Machine) do(fx Effect) {
 
 func (m *Machine) note(n Note) { m.do(n) }
 
-func (m *Machine) save(records ...Record) { m.do(Save{Batch: records}) }
+// save adds records to what the step makes durable before anything else.
+func (m *Machine) save(records ...Record) {
+	if m.life {
+		m.batch = append(m.batch, records...)
+	}
+}
 
 func (m *Machine) send(to p2p.PeerID, protocol string, data []byte) {
 	m.do(Send{To: to, Protocol: m.network.Protocol(protocol), Data: data})

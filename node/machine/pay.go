@@ -138,11 +138,12 @@ func (m *Machine) report(from p2p.PeerID, r market.Report) {
 		return
 	}
 	p.heard = m.now
-	p.due = m.now.Add(m.cfg.Timing.Retry)
 	if !p.serves() {
+		p.due = m.now.Add(2 * m.cfg.Timing.Retry)
 		m.pay(p, p.paid, true)
 		return
 	}
+	p.due = m.now.Add(m.cfg.Timing.Patience) // it has the terms; the next word is its own
 	switch r.Phase {
 	case market.PhaseAccepted:
 	case market.PhaseRunning:

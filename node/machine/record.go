@@ -105,6 +105,19 @@ func (m *Machine) reconcile() {
 			m.purchaseClosed(p.lease)
 		}
 	}
+	m.releaseLost()
+}
+
+// releaseLost frees the tasks whose lease has ended before their output was here:
+// what the provider reported, and where the output was, died with the former life.
+func (m *Machine) releaseLost() {
+	for _, j := range m.sortedJobs() {
+		for _, t := range j.tasks {
+			if p := m.purchases[t.lease]; !j.ended && t.phase == taskHired && (p == nil || p.closed || p.orphan) {
+				m.release(t, false, "the lease ended before its output was here")
+			}
+		}
+	}
 }
 
 func (m *Machine) saveSale(s *sale) {
