@@ -166,9 +166,10 @@ func TestReserve(t *testing.T) {
 	if _, hi, err := p.Price(0); err != nil || hi.Int64() != 1_000_000_000 {
 		t.Errorf("price at 0: got %v, %v, want the reserve", hi, err)
 	}
-	p.Reserve = 200_000_000 // the price at the floor: the reserve binds nowhere
-	if lo, _, err := p.Cost(0, 100, 3600); err != nil || lo.Int64() != 20_000_000 {
-		t.Errorf("a reserve at the floor's price: got %v, %v", lo, err)
+	for _, p.Reserve = range []ledger.Amount{100_000_000, 200_000_000} { // at most the price at the floor: binds nowhere
+		if lo, _, err := p.Cost(0, 100, 3600); err != nil || lo.Int64() != 20_000_000 {
+			t.Errorf("a reserve of %v: got %v, %v", p.Reserve, lo, err)
+		}
 	}
 }
 
