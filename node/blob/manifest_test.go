@@ -172,7 +172,8 @@ func TestManifestRefusals(t *testing.T) {
 		t.Fatalf("DecodeManifest(Encode) = %v, %v", m, err)
 	}
 	for _, paths := range []string{
-		"b a", "a a", "..", "../a", "a/../b", "/a", "a/", "a//b", "./a", ".", "a a/b", "a a-b a/b", `a\b`, "c:d", "a\x01", "a\xff",
+		"b a", "a a", "..", "../a", "a/../b", "/a", "a/", "a//b", "./a", ".", "a a/b", "a a-b a/b",
+		`a\b`, "c:d", "a\x01", "a\xff",
 	} {
 		var m Manifest
 		for p := range strings.SplitSeq(paths, " ") {

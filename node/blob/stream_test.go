@@ -16,9 +16,12 @@ import (
 	"github.com/pinfi/pinfi/p2p"
 )
 
+// An opener opens a stream.
+type opener = func(context.Context) (io.ReadWriteCloser, error)
+
 // serving opens streams that the store answers, and waits for them at the end
 // of the test.
-func serving(t *testing.T, s *Store) func(context.Context) (io.ReadWriteCloser, error) {
+func serving(t *testing.T, s *Store) opener {
 	t.Helper()
 	var serving sync.WaitGroup
 	t.Cleanup(serving.Wait)
@@ -30,7 +33,7 @@ func serving(t *testing.T, s *Store) func(context.Context) (io.ReadWriteCloser, 
 }
 
 // fetch fetches d over one stream of open.
-func fetch(t *testing.T, s *Store, open func(context.Context) (io.ReadWriteCloser, error), d p2p.Digest, limit int64) error {
+func fetch(t *testing.T, s *Store, open opener, d p2p.Digest, limit int64) error {
 	t.Helper()
 	stream, err := open(t.Context())
 	if err != nil {

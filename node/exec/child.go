@@ -68,7 +68,7 @@ func ChildMain(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) i
 	}
 	var o order
 	if err := json.NewDecoder(stdin).Decode(&o); err != nil {
-		fmt.Fprintf(stderr, "exec-wasm: read the order from standard input: %v; this command is run by a node, not by hand\n", err)
+		fmt.Fprintf(stderr, "exec-wasm: read the order: %v; this command is run by a node, not by hand\n", err)
 		return 64
 	}
 	last, err := o.carryOut(ctx, tell, stderr)

@@ -65,6 +65,12 @@ var (
 	emptyCode     = section{10, "\x01\x02\x00\x0b"}
 )
 
+// imported is a command that imports one thing from env.
+func imported(thing string, memory ...section) []byte {
+	sections := append([]section{typeSection, {2, "\x01\x03env" + thing}, funcSection}, memory...)
+	return module(append(sections, exportSection, emptyCode)...)
+}
+
 // tableBomb is a command that grows a table for ever:
 // (loop (drop (table.grow (ref.null func) (i32.const 1<<20))) (br 0)).
 func tableBomb() []byte {

@@ -98,7 +98,7 @@ func checkHead(b []byte) error {
 	guess := ""
 	switch {
 	case len(b) == 0:
-		return fmt.Errorf("%w: the file is empty; want a WebAssembly module, built with --target=wasm32-wasi say", ErrModule)
+		return fmt.Errorf("%w: the file is empty, want a WebAssembly module (--target=wasm32-wasi)", ErrModule)
 	case bytes.HasPrefix(b, []byte("\x7fELF")):
 		guess = "; it is a Linux executable, build it with --target=wasm32-wasi"
 	case bytes.HasPrefix(b, []byte("#!")):

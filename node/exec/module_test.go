@@ -13,7 +13,6 @@ import (
 // is not a WASI command is refused with what was found and what would be right.
 func TestCheckModule(t *testing.T) {
 	const (
-		voidType = "\x01\x60\x00\x00"
 		intType  = "\x02\x60\x00\x00\x60\x01\x7f\x00"
 		wasiName = "\x16wasi_snapshot_preview1"
 	)
@@ -25,37 +24,41 @@ func TestCheckModule(t *testing.T) {
 		b    []byte
 		want []string // nil: the module is good
 	}{
-		"smallest":   {module(typeSection, funcSection, memorySection, exportSection, emptyCode), nil},
-		"proc_exit":  {imports(wasiName + "\x09proc_exit\x00\x01"), nil},
-		"empty":      {nil, []string{"empty", "--target=wasm32-wasi"}},
-		"executable": {[]byte("\x7fELF\x02\x01\x01\x00\x00"), []string{"9 bytes", "7f 45 4c 46", "offset 0", "00 61 73 6d", "Linux executable"}},
-		"script":     {[]byte("#!/bin/sh\n"), []string{"10 bytes", "script"}},
-		"text":       {[]byte("(module)"), []string{"wat2wasm"}},
-		"component":  {[]byte("\x00asm\x0d\x00\x01\x00"), []string{"component"}},
-		"version 2":  {[]byte("\x00asm\x02\x00\x00\x00"), []string{"another version"}},
-		"short":      {[]byte("\x00as"), []string{"3 bytes"}},
-		"cut":        {module(typeSection)[:10], []string{"not valid WebAssembly"}},
-		"no _start":  {module(), []string{"no function _start", "main"}},
+		"smallest":  {module(typeSection, funcSection, memorySection, exportSection, emptyCode), nil},
+		"proc_exit": {imports(wasiName + "\x09proc_exit\x00\x01"), nil},
+		"empty":     {nil, []string{"empty", "--target=wasm32-wasi"}},
+		"executable": {
+			[]byte("\x7fELF\x02\x01\x01\x00\x00"),
+			[]string{"9 bytes", "7f 45 4c 46", "offset 0", "00 61 73 6d", "Linux executable"},
+		},
+		"script":    {[]byte("#!/bin/sh\n"), []string{"10 bytes", "script"}},
+		"text":      {[]byte("(module)"), []string{"wat2wasm"}},
+		"component": {[]byte("\x00asm\x0d\x00\x01\x00"), []string{"component"}},
+		"version 2": {[]byte("\x00asm\x02\x00\x00\x00"), []string{"another version"}},
+		"short":     {[]byte("\x00as"), []string{"3 bytes"}},
+		"cut":       {module(typeSection)[:10], []string{"not valid WebAssembly"}},
+		"no _start": {module(), []string{"no function _start", "main"}},
 		"_start with parameters": {
 			module(section{1, "\x01\x60\x01\x7f\x00"}, funcSection, memorySection, exportSection, emptyCode),
 			[]string{"1 parameters"},
 		},
 		"no memory": {
-			module(typeSection, funcSection, section{7, "\x01\x06_start\x00\x00"}, emptyCode), []string{`memory named "memory"`},
+			module(typeSection, funcSection, section{7, "\x01\x06_start\x00\x00"}, emptyCode),
+			[]string{`memory named "memory"`},
 		},
 		"foreign function": {imports("\x03env\x03foo\x00\x00"), []string{"env.foo", "wasi_snapshot_preview1"}},
 		"unknown function": {imports(wasiName + "\x03foo\x00\x00"), []string{"wasi_snapshot_preview1.foo"}},
 		"wrong type":       {imports(wasiName + "\x09proc_exit\x00\x00"), []string{"proc_exit", "[i32] -> []"}},
 		"global": {
-			module(section{1, voidType}, section{2, "\x01\x03env\x01g\x03\x7f\x00"}, funcSection, memorySection, exportSection, emptyCode),
+			imported("\x01g\x03\x7f\x00", memorySection),
 			[]string{"imports a global"},
 		},
 		"table": {
-			module(section{1, voidType}, section{2, "\x01\x03env\x01t\x01\x70\x00\x01"}, funcSection, memorySection, exportSection, emptyCode),
+			imported("\x01t\x01\x70\x00\x01", memorySection),
 			[]string{"imports a table"},
 		},
 		"memory": {
-			module(section{1, voidType}, section{2, "\x01\x03env\x01m\x02\x00\x01"}, funcSection, exportSection, emptyCode),
+			imported("\x01m\x02\x00\x01"),
 			[]string{"imports a memory"},
 		},
 	} {
@@ -82,7 +85,8 @@ func TestCheckTestdata(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := ReadModule("testdata/hello.c"); !errors.Is(err, ErrModule) || !strings.Contains(err.Error(), "hello.c") {
+	_, err = ReadModule("testdata/hello.c")
+	if !errors.Is(err, ErrModule) || !strings.Contains(err.Error(), "hello.c") {
 		t.Errorf("ReadModule of a C source: %v, want ErrModule that names it", err)
 	}
 	_, err = ReadModule("testdata/missing.wasm")
@@ -112,7 +116,7 @@ func TestRunRefusesModules(t *testing.T) {
 func FuzzCheckModule(f *testing.F) {
 	f.Add(module(typeSection, funcSection, memorySection, exportSection, emptyCode))
 	f.Add(tableBomb())
-	f.Add(module(section{1, "\x01\x60\x00\x00"}, section{2, "\x01\x03env\x01g\x03\x7f\x00"}, funcSection, memorySection, exportSection, emptyCode))
+	f.Add(imported("\x01g\x03\x7f\x00", memorySection))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if err := CheckModule(b); err != nil && !errors.Is(err, ErrModule) {
 			t.Fatalf("CheckModule: %v, want ErrModule", err)

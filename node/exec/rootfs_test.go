@@ -109,7 +109,8 @@ func TestRootFSNumbers(t *testing.T) {
 		"folder as file": {asFile, experimental.EISDIR}, "too long": {tooLong, experimental.ENAMETOOLONG},
 		"bad name": {badName, experimental.EINVAL}, "exclusive": {there, experimental.EEXIST},
 		"unlink folder": {fs.Unlink("sub"), experimental.EISDIR}, "rmdir file": {fs.Rmdir("file"), experimental.ENOTDIR},
-		"unlink nothing": {fs.Unlink("missing"), experimental.ENOENT}, "mkdir twice": {fs.Mkdir("sub", 0), experimental.EEXIST},
+		"unlink nothing": {fs.Unlink("missing"), experimental.ENOENT},
+		"mkdir twice":    {fs.Mkdir("sub", 0), experimental.EEXIST},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %v, want %v", what, c.got, c.want)

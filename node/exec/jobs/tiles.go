@@ -53,7 +53,8 @@ func readTile(folder fs.FS, name string) (Tile, error) {
 	if err != nil {
 		return Tile{}, fmt.Errorf("read tile: %w", err)
 	}
-	n, err := fmt.Sscanf(string(text), "%d %d %d %d %d %d\n", &t.X, &t.Y, &t.Width, &t.Height, &t.ImageWidth, &t.ImageHeight)
+	n, err := fmt.Sscanf(string(text), "%d %d %d %d %d %d\n",
+		&t.X, &t.Y, &t.Width, &t.Height, &t.ImageWidth, &t.ImageHeight)
 	if err != nil {
 		return Tile{}, fmt.Errorf("%w: %s.txt: number %d of 6: %w; want x y w h image-width image-height",
 			ErrTiles, name, n+1, err)

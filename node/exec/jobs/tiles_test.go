@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"image/color"
 	"image/png"
 	"io/fs"
 	"os"
@@ -19,7 +20,8 @@ import (
 // tile returns a tile of a picture of 4 by 3 pixels; its pixels tell where they
 // belong.
 func tile(x, y, width, height int) Tile {
-	t := Tile{Name: fmt.Sprintf("tile-%d-%d", x, y), X: x, Y: y, Width: width, Height: height, ImageWidth: 4, ImageHeight: 3}
+	name := fmt.Sprintf("tile-%d-%d", x, y)
+	t := Tile{Name: name, X: x, Y: y, Width: width, Height: height, ImageWidth: 4, ImageHeight: 3}
 	for j := range height {
 		for i := range width {
 			t.Pixels = append(t.Pixels, byte(x+i), byte(y+j), 7)
@@ -40,8 +42,9 @@ func TestAssemble(t *testing.T) {
 	}
 	for y := range 3 {
 		for x := range 4 {
-			if r, g, b, a := picture.At(x, y).RGBA(); r != uint32(x)*0x101 || g != uint32(y)*0x101 || b != 0x707 || a != 0xffff {
-				t.Errorf("pixel %d, %d is %x %x %x %x", x, y, r, g, b, a)
+			want := color.NRGBA{R: uint8(x), G: uint8(y), B: 7, A: 0xff}
+			if got := color.NRGBAModel.Convert(picture.At(x, y)); got != want {
+				t.Errorf("pixel %d, %d is %v, want %v", x, y, got, want)
 			}
 		}
 	}
@@ -89,7 +92,9 @@ func TestReadTiles(t *testing.T) {
 	if _, err := Assemble(tiles); err != nil {
 		t.Error(err)
 	}
-	for text, want := range map[string]string{"": "number 1 of 6", "0 0 4": "number 4 of 6", "0 0 4 x 4 3\n": "number 4 of 6", "0 0 4 3 4 3\n": "12 bytes"} {
+	for text, want := range map[string]string{
+		"": "number 1 of 6", "0 0 4": "number 4 of 6", "0 0 4 x 4 3\n": "number 4 of 6", "0 0 4 3 4 3\n": "12 bytes",
+	} {
 		folder["tile-0.txt"] = &fstest.MapFile{Data: []byte(text)}
 		if _, err := ReadTiles(folder); !errors.Is(err, ErrTiles) || !strings.Contains(err.Error(), want) {
 			t.Errorf("ReadTiles with %q: %v, want ErrTiles that says %q", text, err, want)
@@ -114,8 +119,9 @@ func TestSums(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if line := fmt.Sprintf("%x  %s", sha256.Sum256(b), name); !slices.Contains(strings.Split(string(sums), "\n"), line) {
-			t.Errorf("SHA256SUMS has no line %q: build again, then sha256sum render.c render.wasm scene.txt > SHA256SUMS", line)
+		line := fmt.Sprintf("%x  %s", sha256.Sum256(b), name)
+		if !slices.Contains(strings.Split(string(sums), "\n"), line) {
+			t.Errorf("SHA256SUMS has no line %q: build again, then write it as README.md says", line)
 		}
 	}
 	if len(Render) > 300<<10 {

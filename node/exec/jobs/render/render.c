@@ -186,15 +186,23 @@ static void read_line(char *text) {
 	}
 }
 
+/* next_line reads a line without its end, and reports whether there was one. */
+static int next_line(FILE *f, char *line, int size) {
+	int n = 0, c = getc(f);
+	line_number++;
+	if (c == EOF) return 0;
+	for (; c != EOF && c != '\n'; c = getc(f)) {
+		if (!c || n == size - 1) bad("the line has a zero byte or is very long%s; is this a scene?%s", "", "");
+		line[n++] = (char)c;
+	}
+	line[n] = 0;
+	line[strcspn(line, "\r")] = 0;
+	return 1;
+}
+
 static void read_scene(FILE *f) {
 	static char line[1024];
-	while (fgets(line, sizeof line, f)) {
-		line_number++;
-		if (!strchr(line, '\n') && !feof(f)) bad("the line has more than 1022 bytes or a zero byte%s; is this a scene?%s", "", "");
-		line[strcspn(line, "\r\n")] = 0;
-		read_line(line);
-	}
-	line_number++;
+	while (next_line(f, line, sizeof line)) read_line(line);
 	if (!scene.width) bad("the file ends without a line that begins with \"%s\"; it reads: %s", "image", "image WIDTH HEIGHT GRID BOUNCES");
 	if (!(scene.zoom > 0)) bad("the file ends without a line that begins with \"%s\"; it reads: %s", "camera", "camera X Y Z  LOOK-X LOOK-Y LOOK-Z  ZOOM APERTURE");
 	for (int i = 0, first = 0; i < scene.count; i++)
