@@ -81,7 +81,8 @@ func (v *vault) Check(s *State, op *Op, body any) Result {
 func (v *vault) Apply(tx *Tx, op *Op, body any) {
 	switch b := body.(type) {
 	case Amount:
-		tx.Move(LaneOf(op.Account, op.Lane), Escrow(tx.ID()), b)
+		tx.Move(LaneOf(op.Account, op.Lane), Escrow(tx.ID()), b/2)
+		tx.Move(LaneOf(op.Account, op.Lane), Escrow(tx.ID()), b-b/2)
 	case OpID:
 		a := tx.State().EscrowOf(b)
 		tx.Move(Escrow(b), Burned(), a/8)

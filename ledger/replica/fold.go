@@ -92,12 +92,15 @@ func (r *Replica) run() {
 			return
 		}
 		r.ready, r.stuck = r.stuck, r.ready[:0]
+		for _, e := range r.ready {
+			e.stuck = false
+		}
 	}
 }
 
 // try applies a certified operation, or leaves it to wait.
 func (r *Replica) try(e *entry) {
-	if e.applied || e.at.certified > 1 {
+	if e.applied || e.stuck || e.at.certified > 1 {
 		return
 	}
 	key := e.key()
@@ -106,6 +109,7 @@ func (r *Replica) try(e *entry) {
 		return // advance comes back to it
 	}
 	if r.state.ApplyItem(e.item) != ledger.OK {
+		e.stuck = true
 		r.stuck = append(r.stuck, e)
 		return
 	}
@@ -154,8 +158,8 @@ func (r *Replica) rebuild() {
 	ids := firstIDs(r.entries, len(r.entries))
 	for _, id := range ids {
 		e := r.entries[id]
-		e.applied, e.checked = false, 0
-		if e.item != nil && e.certified {
+		e.applied, e.stuck, e.checked = false, false, 0
+		if e.item != nil && e.certified && e.item.Op.Seq == 1 { // advance comes to the others
 			r.ready = append(r.ready, e)
 		}
 	}

@@ -80,6 +80,7 @@ func (r *Replica) link(l *link) Outcome {
 		}
 		return Refused
 	}
+	r.quiet = false
 	w.chain[f.Seq-1] = append(rivals, l)
 	r.frames[l.id] = l
 	for _, id := range f.Votes {

@@ -32,6 +32,7 @@ type entry struct {
 	checked   uint64        // 1 + State.Applied when it was last found not votable
 	certified bool
 	applied   bool
+	stuck     bool          // in Replica.stuck
 	reported  bool // TakeApplied told that it is applied
 }
 
@@ -105,6 +106,7 @@ func (r *Replica) admits(item *ledger.Item, voted bool) ledger.Result {
 
 // hold keeps an operation; e is its entry if there were votes for it.
 func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
+	r.quiet = false
 	if e == nil {
 		e = &entry{id: item.ID}
 		r.entries[e.id] = e
@@ -174,7 +176,7 @@ func (r *Replica) settle(e *entry) {
 // where this replica's own witness has not voted. It returns none while an
 // operation that the witness voted for is missing, because its place is unknown.
 func (r *Replica) Votable(limit int) []ledger.OpID {
-	if !r.voting || r.unknown > 0 {
+	if !r.voting || r.unknown > 0 || r.quiet {
 		return nil
 	}
 	r.round++
@@ -197,5 +199,6 @@ func (r *Replica) Votable(limit int) []ledger.OpID {
 		out = append(out, e.id)
 		return false
 	})
+	r.quiet = len(out) == 0 && limit > 0
 	return out
 }

@@ -111,6 +111,7 @@ type Replica struct {
 
 	open    []*entry // next in their lanes and not certified, as they came
 	round   uint64   // calls of Votable
+	quiet   bool     // the last call found nothing, and nothing came since
 	ready   []*entry // certified and perhaps applicable
 	stuck   []*entry // certified, next in their lanes, not applicable yet
 	applied []Applied

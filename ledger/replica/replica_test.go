@@ -8,7 +8,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/pinfi/pinfi/ledger"
-	"github.com/pinfi/pinfi/p2p"
 )
 
 // wantSame fails unless two replicas agree on everything.
@@ -439,5 +438,3 @@ func BenchmarkVotable(b *testing.B) {
 		}
 	}
 }
-
-var _ = p2p.Digest{}

@@ -3,7 +3,6 @@ package replica
 import (
 	"math/rand/v2"
 	"slices"
-	"testing"
 
 	"pgregory.net/rapid"
 
@@ -257,6 +256,39 @@ func (w *world) check(r *Replica) {
 			w.t.Fatalf("place %v counts %d certified, has %d", key, p.certified, n)
 		}
 	}
+	w.checkLists(r)
 }
 
-func TestMain(m *testing.M) { m.Run() }
+// checkLists compares the lists that a replica keeps with what a full scan finds.
+func (w *world) checkLists(r *Replica) {
+	votable, waiting, pending := 0, 0, 0
+	for key, p := range r.places { // order-free: counts
+		head, _ := r.state.Head(key.account, key.lane)
+		may := false
+		for _, e := range p.rivals {
+			switch {
+			case key.seq <= head && e.stake == 0:
+				w.t.Fatalf("%v is kept without a vote, its place taken", e.id.Short())
+			case !e.certified && key.seq > head:
+				pending++
+			case e.certified && p.certified == 1 && key.seq == head+1:
+				waiting++
+			}
+			may = may || r.state.MayVoteItem(e.item) == ledger.OK
+		}
+		if may && p.certified == 0 && !p.locked {
+			votable++
+		}
+	}
+	accounts := 0
+	for _, n := range r.accounts { // order-free: a sum
+		accounts += n
+	}
+	if waiting != r.Waiting() || pending != r.PendingLen() || accounts != pending {
+		w.t.Fatalf("%d waiting, %d pending, %d by account; scan finds %d and %d",
+			r.Waiting(), r.PendingLen(), accounts, waiting, pending)
+	}
+	if got := len(r.Votable(1000)); r.voting && r.unknown == 0 && got != votable {
+		w.t.Fatalf("%d votable, scan finds %d", got, votable)
+	}
+}
