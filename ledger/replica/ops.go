@@ -32,7 +32,7 @@ type entry struct {
 	checked   uint64        // 1 + State.Applied when it was last found not votable
 	certified bool
 	applied   bool
-	stuck     bool          // in Replica.stuck
+	stuck     bool // in Replica.stuck
 	reported  bool // TakeApplied told that it is applied
 }
 
