@@ -135,7 +135,7 @@ func (c *closing) signed(n p2p.Network, client ledger.Account, verify Verify) bo
 func (c *Contract) Decode(k ledger.Kind, body []byte) (any, error) {
 	r := wire.NewReader(body)
 	var v any
-	switch k { //nolint:exhaustive // the kinds of Kinds
+	switch k {
 	case ledger.KindLeaseOpen:
 		v = takeOpen(r)
 	case ledger.KindLeaseAccept:

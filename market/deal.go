@@ -80,16 +80,16 @@ func MakeQuote(c *Contract, s *ledger.State, from Seller, ask Ask, expires int64
 
 // refusalOf translates what Contract.fits says.
 func refusalOf(r ledger.Result) Refusal {
-	switch r { //nolint:exhaustive // the results of fits
-	case ledger.OK:
+	if r == ledger.OK {
 		return 0
-	case ledger.UnknownDevice:
-		return RefusedDevice
-	case ledger.NoCapacity:
-		return RefusedCapacity
-	default:
-		return RefusedTerm
 	}
+	if r == ledger.UnknownDevice {
+		return RefusedDevice
+	}
+	if r == ledger.NoCapacity {
+		return RefusedCapacity
+	}
+	return RefusedTerm
 }
 
 // A Question is what a client remembers of an Ask to judge the answer by.
