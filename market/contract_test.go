@@ -216,6 +216,7 @@ func TestClose(t *testing.T) {
 	}{
 		{"the whole term", 3600, 3600, EndBudgetExhausted, 3600},
 		{"a voucher beyond the term", 3600, 4000, EndBudgetExhausted, 3600},
+		{"a voucher beyond all time", 3600, ^uint64(0), EndBudgetExhausted, 3600},
 		{"one second", 3600, 1, EndJobExit, 600},
 		{"no second", 3600, 0, EndClientStop, 600},
 		{"a whole window", 3600, 600, EndJobExit, 600},

@@ -37,11 +37,9 @@ type Lease struct {
 // settle returns what a lease pays when it closes after used seconds of a term of
 // at least one second: what is due by the split, and, unless the provider is to
 // blame, the burn of what would have become due until the end of the window
-// (rounded up, in favour of the pool). A lease that nobody accepted pays nothing.
+// (rounded up, in favour of the pool). A lease that nobody accepted has a charge
+// of nothing and pays nothing.
 func (p *Params) settle(l *Lease, used uint64, reason EndReason) curve.Split {
-	if l.State != StateAccepted {
-		return curve.Split{}
-	}
 	term, window := uint64(l.Seconds), uint64(p.Window)
 	used = min(used, term)
 	due := curve.Due(l.Charge, used, term)

@@ -256,8 +256,14 @@ func TestDue(t *testing.T) {
 		used, term uint64
 		want       ledger.Amount
 	}{
-		{100, 0, 60, 0}, {100, 1, 60, 2}, {100, 30, 60, 50}, {100, 60, 60, 100}, {100, 61, 60, 100},
-		{1, 1, 86400, 1}, {ledger.MaxSupply, 1<<63 - 1, 1 << 63, ledger.MaxSupply}, {5, 0, 0, 5},
+		{100, 0, 60, 0},
+		{100, 1, 60, 2},
+		{100, 30, 60, 50},
+		{100, 60, 60, 100},
+		{100, 61, 60, 100},
+		{1, 1, 86400, 1},
+		{ledger.MaxSupply, 1<<63 - 1, 1 << 63, ledger.MaxSupply},
+		{5, 0, 0, 5},
 	}
 	for _, tt := range tests {
 		if got := Due(tt.charge, tt.used, tt.term); got != tt.want {
@@ -297,7 +303,8 @@ func BenchmarkCharge(b *testing.B) {
 		{"small", Params{P0: 2_000_000_000, Quarters: 3, Capacity: 64_000, Floor: 3_200}, 1000, 5000},
 		{"large", Params{P0: 2_500_000_000, Quarters: 6, Capacity: 400_000_000}, 123_456_789, 123_556_789},
 		{
-			"reserve", Params{P0: 2_000_000_000, Quarters: 3, Capacity: 64_000, Floor: 3_200, Reserve: 1_000_000_000},
+			"reserve",
+			Params{P0: 2_000_000_000, Quarters: 3, Capacity: 64_000, Floor: 3_200, Reserve: 1_000_000_000},
 			20_000, 40_000,
 		},
 		{"steep", Params{P0: 2_500_000_000, Quarters: 16, Capacity: 400_000_000_000}, 123_456_789_012, 123_556_789_012},
