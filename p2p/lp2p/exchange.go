@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/record"
 )
 
@@ -22,6 +22,29 @@ const (
 	recordsMax = 32      // records of one answer
 	recordMax  = 4 << 10 // bytes of one record
 )
+
+// records are the address records of the connected peers of our network.
+type records struct {
+	mu sync.Mutex
+	of map[peer.ID]*record.Envelope
+}
+
+func (r *records) get(p peer.ID) *record.Envelope {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of[p]
+}
+
+// put keeps a peer's record, or forgets it with nil.
+func (r *records) put(p peer.ID, e *record.Envelope) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e == nil {
+		delete(r.of, p)
+		return
+	}
+	r.of[p] = e
+}
 
 // tellPeers answers a stream with the records of the connected peers.
 func (h *Host) tellPeers(s network.Stream) {
@@ -36,15 +59,11 @@ func (h *Host) writePeers(s network.Stream) error {
 	if err := s.SetDeadline(time.Now().Add(askTime)); err != nil {
 		return err
 	}
-	book, ok := peerstore.GetCertifiedAddrBook(h.host.Peerstore())
-	if !ok {
-		return errors.New("peer store keeps no signed records")
-	}
 	w := bufio.NewWriter(s)
 	told := 0
 	for _, p := range h.host.Network().Peers() {
-		envelope := book.GetPeerRecord(p)
-		if p == s.Conn().RemotePeer() || envelope == nil || !h.kin(p) {
+		envelope := h.known.get(p)
+		if p == s.Conn().RemotePeer() || envelope == nil {
 			continue
 		}
 		b, err := envelope.Marshal()

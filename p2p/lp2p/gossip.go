@@ -47,7 +47,7 @@ func (h *Host) startGossip() error {
 		pubsub.WithSubscriptionFilter(filter),
 		pubsub.WithPeerScore(scoring(names)),
 		pubsub.WithRawTracer(gossipTracer{&h.stats}),
-		pubsub.WithLogger(h.cfg.Log.With("part", "gossip")),
+		pubsub.WithLogger(slog.New(demoted{h.cfg.Log.Handler()}).With("part", "gossip")),
 		pubsub.WithRPCLogger(slog.New(slog.DiscardHandler)),
 	)
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -31,10 +30,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/libp2p/go-libp2p/gologshim"
+	"github.com/libp2p/go-libp2p/core/record"
 	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/transport"
@@ -55,15 +55,11 @@ type Host struct {
 	fresh   chan peer.ID       // peers to be visited
 	leads   chan peer.AddrInfo // peers heard of
 
-	out  outboxes
-	in   feeds
-	kept kept
+	out   outboxes
+	in    feeds
+	kept  kept
+	known records
 }
-
-// RouteLogs sends the log lines of libp2p itself to log. libp2p keeps its logger
-// for the whole process and asks for it at its first line, so a program calls
-// this once, before its first New; without it such lines go to standard error.
-func RouteLogs(log *slog.Logger) { gologshim.SetDefaultHandler(log.Handler()) }
 
 // New starts a host: it registers every topic and protocol, then listens, then
 // connects to the peers of the configuration, which it goes on doing whenever
@@ -90,6 +86,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	h.out.boxes = make(map[route]*outbox)
 	h.in.peers = make(map[peer.ID]*feed)
 	h.kept.lost = make(map[peer.ID]chan struct{})
+	h.known.of = make(map[peer.ID]*record.Envelope)
 	if err := h.start(listen, peers); err != nil {
 		return nil, errors.Join(fmt.Errorf("start peer: %w", err), h.Close())
 	}
@@ -126,7 +123,10 @@ func newLibHost(cfg Config) (host.Host, error) {
 		options = append(options, libp2p.PrivateNetwork(cfg.PSK))
 	}
 	if cfg.Registry == nil {
-		options = append(options, libp2p.DisableMetrics())
+		// The event bus registers its metrics even when they are disabled, with
+		// the global registry unless there is another one.
+		nowhere := prometheus.NewRegistry()
+		options = append(options, libp2p.PrometheusRegisterer(nowhere), libp2p.DisableMetrics())
 	} else {
 		options = append(options, libp2p.PrometheusRegisterer(cfg.Registry))
 	}

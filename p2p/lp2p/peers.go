@@ -26,7 +26,8 @@ const (
 	backoffMin  = 250 * time.Millisecond
 	backoffMax  = 30 * time.Second
 	steadyAfter = 30 * time.Second // a connection that lasted so long was a good one
-	roundTime   = 30 * time.Second // between rounds of pings
+	roundMin    = 1 * time.Second  // before the first round of visits to all peers
+	roundMax    = 30 * time.Second // between later rounds; the time doubles up to it
 	scouts      = 4                // goroutines that dial, ping and ask
 	leadQueue   = 64               // peers heard of that wait for a scout
 )
@@ -67,6 +68,9 @@ func (h *Host) witness(e any, up map[peer.ID]bool) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
 		h.greet(e.Peer, up)
+		if up[e.Peer] {
+			h.known.put(e.Peer, e.SignedPeerRecord)
+		}
 	case event.EvtPeerProtocolsUpdated:
 		h.greet(e.Peer, up)
 	case event.EvtPeerConnectednessChanged:
@@ -74,6 +78,7 @@ func (h *Host) witness(e any, up map[peer.ID]bool) {
 			return // it is greeted when it has said what it speaks
 		}
 		h.in.forget(e.Peer)
+		h.known.put(e.Peer, nil)
 		h.kept.mu.Lock()
 		lost := h.kept.lost[e.Peer]
 		h.kept.mu.Unlock()
@@ -207,17 +212,21 @@ func (h *Host) startScouts() {
 			}
 		})
 	}
-	h.tasks.start(func() {
-		for h.rest(roundTime) {
-			for _, p := range h.host.Network().Peers() {
-				select {
-				case h.fresh <- p:
-				case <-h.life.Done():
-					return
-				}
+	h.tasks.start(h.rounds)
+}
+
+// rounds has the scouts visit all peers: soon and often at first, because peers
+// that start together hear of each other only at a second question.
+func (h *Host) rounds() {
+	for wait := roundMin; h.rest(wait); wait = min(2*wait, roundMax) {
+		for _, p := range h.host.Network().Peers() {
+			select {
+			case h.fresh <- p:
+			case <-h.life.Done():
+				return
 			}
 		}
-	})
+	}
 }
 
 // follow connects with a peer that the host has heard of, if it looks for more.
