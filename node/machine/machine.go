@@ -51,6 +51,7 @@ type Machine struct {
 	jobs      map[p2p.Digest]*job
 	storms    map[ledger.Slot]*storm
 	audits    map[ledger.OpID]*audit
+	passed    map[passedKey]uint32 // storms that were noted as passed
 
 	due due
 	now time.Time
@@ -86,6 +87,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 		jobs:      make(map[p2p.Digest]*job),
 		storms:    make(map[ledger.Slot]*storm),
 		audits:    make(map[ledger.OpID]*audit),
+		passed:    make(map[passedKey]uint32),
 	}
 	m.beacon = ledger.GenesisBeacon(m.network)
 	m.beats = newBeats()
@@ -246,6 +248,9 @@ func (m *Machine) applied(op *ledger.Op) {
 	delete(m.beats.voted, id)
 	switch op.Kind {
 	case ledger.KindLeaseOpen:
+		if s := m.sales[id]; s != nil {
+			m.resumeSale(s)
+		}
 		m.leaseOpened(id)
 	case ledger.KindLeaseClose:
 		m.leaseClosed(op)
@@ -263,6 +268,10 @@ func (m *Machine) peerUp(id p2p.PeerID) {
 	}
 	m.peers[id] = true
 	m.sendHeads(id)
+	for _, q := range m.lanes { // order-free: each lane on its own
+		q.resend = m.now // a newcomer has missed what was gossiped before
+	}
+	soonest(&m.due.outbox, m.now)
 }
 
 // someone returns a random connected peer.

@@ -114,10 +114,30 @@ func (m *Machine) claims() []ledger.Claim {
 	return out
 }
 
-// publishOp gossips the operation under way, and will again until it is applied:
-// its author owns the retry.
+// publishOp gossips the operation under way.
 func (m *Machine) publishOp(q *lane) {
 	m.do(Publish{Topic: m.network.Topic(p2p.Ops), Data: sealOp(q.flying)})
+	q.resend = m.now.Add(m.cfg.Timing.Retry)
+	soonest(&m.due.outbox, q.resend)
+}
+
+// resendsMax bounds the witnesses to which an operation is repeated at once.
+const resendsMax = 8
+
+// resendOp repeats the operation under way: its author owns the retry, until it is
+// applied. It goes to witnesses themselves, a few at random where there are many:
+// gossip drops what it has carried before, and whoever came late never gets it.
+func (m *Machine) resendOp(q *lane) {
+	witnesses := m.cfg.Genesis.Ledger.Witnesses
+	from := 0
+	if len(witnesses) > resendsMax {
+		from = m.cfg.Rand.IntN(len(witnesses))
+	}
+	for i := range min(resendsMax, len(witnesses)) {
+		if to := witnesses[(from+i)%len(witnesses)].Account; m.peers[to] {
+			m.sendItems(to, []*ledger.Op{q.flying}, nil)
+		}
+	}
 	q.resend = m.now.Add(m.cfg.Timing.Retry)
 	soonest(&m.due.outbox, q.resend)
 }
@@ -139,7 +159,7 @@ func (m *Machine) outbox() {
 			continue
 		}
 		if !m.now.Before(q.resend) {
-			m.publishOp(q)
+			m.resendOp(q)
 		}
 		soonest(&m.due.outbox, q.resend)
 	}

@@ -33,6 +33,12 @@ type audit struct {
 	checking bool
 }
 
+// A passedKey names a device whose passed storms were noted.
+type passedKey struct {
+	owner p2p.PeerID
+	class ledger.Class
+}
+
 // beatCame calls a storm, or picks the tiles of earlier ones.
 func (m *Machine) beatCame(b ledger.Beat, output p2p.Digest) {
 	for _, slot := range slices.Sorted(maps.Keys(m.storms)) {
@@ -215,21 +221,12 @@ func (m *Machine) verdictApplied(op *ledger.Op) {
 		panic("machine: the ledger applied a ProofVerdict that does not decode: " + err.Error())
 	}
 	f, ok := m.proofs.Commit(v.Commit)
-	if !ok || v.Fault != proofs.NoFault {
+	if !ok {
 		return
 	}
-	others, good := 0, 0
-	for _, w := range m.cfg.Genesis.Ledger.Witnesses {
-		if w.Account != f.Device {
-			others++
-		}
-	}
-	for _, vote := range f.Verdicts {
-		if vote.Fault == proofs.NoFault {
-			good++
-		}
-	}
-	if 2*good > others && 2*(good-1) <= others {
+	key := passedKey{f.Device, f.Commit.Class}
+	if n := m.proofs.Passed(f.Device, f.Commit.Class); n > m.passed[key] {
+		m.passed[key] = n
 		m.note(Note{Fact: FactPassed, Peer: f.Device, Lease: v.Commit})
 	}
 }

@@ -116,6 +116,9 @@ func (m *Machine) takeOp(op *ledger.Op) {
 	}
 }
 
+// framesMax is how many frames that waited for one are kept with it.
+const framesMax = 256
+
 // takeFrame adds a witness frame to the replica. A frame of a witness's former
 // life that this very witness lacks cannot exist, since it saves before it sends.
 func (m *Machine) takeFrame(f *replica.Frame) {
@@ -128,7 +131,9 @@ func (m *Machine) takeFrame(f *replica.Frame) {
 	case replica.Parked:
 		soonest(&m.due.sync, m.now.Add(m.cfg.Timing.Frame))
 	case replica.Added:
-		m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f.Witness, f.Seq), Value: f.Encode()})
+		for _, f := range m.replica.FramesAfter(f.Witness, f.Seq-1, framesMax) { // it, and those that waited for it
+			m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f.Witness, f.Seq), Value: f.Encode()})
+		}
 	case replica.Known:
 	}
 }

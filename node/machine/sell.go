@@ -396,16 +396,23 @@ func (m *Machine) wakeSales() {
 	for _, id := range slices.SortedFunc(maps.Keys(m.sales), ledger.OpID.Compare) {
 		s := m.sales[id]
 		s.paidAt = m.now
-		if l, ok := m.leases.Lease(id); ok && l.State == market.StateOpen {
-			m.accept(s)
-		}
-		switch s.phase {
-		case saleRunning:
+		m.resumeSale(s)
+		if s.phase == saleRunning {
 			m.do(RunJob{Lease: s.lease, Client: s.client, Terms: s.terms})
-		case saleClosing:
-			m.closeLease(s)
-		case saleDone:
 		}
 		m.sendReport(s)
+	}
+}
+
+// resumeSale queues the operations that a sale of a former life still owes. The
+// ledger may not know the lease yet when a life begins: what is queued then finds
+// no lease, and is queued again when the LeaseOpen is applied.
+func (m *Machine) resumeSale(s *sale) {
+	if s.phase == saleClosing {
+		m.closeLease(s)
+		return
+	}
+	if l, ok := m.leases.Lease(s.lease); ok && l.State == market.StateOpen {
+		m.accept(s)
 	}
 }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// The devnet's times: docs/spec/cli.md.
+const (
+	devnetSlot  = 500 * time.Millisecond
+	devnetEpoch = 10 * time.Second
+)
+
+// devnetDir returns the folder of the network that stays on this machine.
+func devnetDir(env environment) string { return filepath.Join(dataDir(env), "devnet") }
+
+func devnetCommand(env environment) *cobra.Command {
+	cmd := &cobra.Command{Use: "devnet", Short: "Keep a whole network on this machine, process by process"}
+	var dir string
+	var providers int
+	var asJSON, purge bool
+	up := &cobra.Command{
+		Use: "up", Short: "Start the network; pinfi run --data FOLDER/client uses it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return devnetUp(cmd.Context(), env, dir, providers, asJSON)
+		},
+	}
+	up.Flags().IntVar(&providers, "providers", 4, "number of providers, 1 to 16")
+	up.Flags().BoolVar(&asJSON, "json", false, "print one JSON object on standard output")
+	down := &cobra.Command{
+		Use: "down", Short: "Stop the network; it goes on with the same books at the next up", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return devnetDown(cmd.Context(), env, dir, purge) },
+	}
+	down.Flags().BoolVar(&purge, "purge", false, "remove its folders, money included")
+	for _, sub := range []*cobra.Command{up, down} {
+		sub.Flags().StringVar(&dir, "dir", devnetDir(env), "folder of the network")
+	}
+	cmd.AddCommand(up, down)
+	return cmd
+}
+
+// devnetUp starts the nodes of a network, which it makes the first time.
+func devnetUp(ctx context.Context, env environment, dir string, providers int, asJSON bool) error {
+	if providers < 1 || providers > 16 {
+		return exit(exitUsage, fmt.Errorf("--providers %d: want 1 to 16", providers))
+	}
+	dirs, err := devnetDirs(dir)
+	if err != nil {
+		return err
+	}
+	if len(dirs) == 0 {
+		if dirs, err = layNetwork(dir, "devnet", devnetSlot, devnetEpoch, providers); err != nil {
+			return err
+		}
+	}
+	l := &launcher{env: env, detach: true}
+	var started []*member
+	for i, d := range dirs {
+		sell := newSell()
+		if i == len(dirs)-1 {
+			sell = nil
+		}
+		m, err := l.start(ctx, filepath.Base(d), d, sell)
+		if err != nil {
+			for _, m := range started {
+				err = errors.Join(err, m.end())
+			}
+			return exit(exitUnavailable, err)
+		}
+		started = append(started, m)
+		fmt.Fprintf(env.stderr, "%s is up\n", m.name)
+	}
+	for _, m := range started {
+		m.client.Close()
+	}
+	client := dirs[len(dirs)-1]
+	if asJSON {
+		return json.NewEncoder(env.stdout).Encode(map[string]any{"dir": dir, "client": client, "nodes": len(dirs)})
+	}
+	fmt.Fprintf(env.stdout, "the network runs in %s\n", dir)
+	fmt.Fprintf(env.stdout, "  pinfi run --data %s --wasm FILE --in FILE --out DIR\n", client)
+	fmt.Fprintf(env.stdout, "  pinfi status --data %s\n", client)
+	fmt.Fprintf(env.stdout, "  pinfi devnet down --dir %s\n", dir)
+	return nil
+}
+
+// devnetDirs returns the folders of a network that was made before: its providers,
+// then its client. There are none when it was not.
+func devnetDirs(dir string) ([]string, error) {
+	var dirs []string
+	for i := 0; ; i++ {
+		d := filepath.Join(dir, providerName(i))
+		if _, err := os.Stat(d); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("network folder: %w", err)
+		}
+		dirs = append(dirs, d)
+	}
+	if len(dirs) > 0 {
+		dirs = append(dirs, filepath.Join(dir, clientName))
+	}
+	return dirs, nil
+}
+
+// stopTimeout is how long a node may take to stop.
+const stopTimeout = 20 * time.Second
+
+// devnetDown asks every node to stop and waits until it has.
+func devnetDown(ctx context.Context, env environment, dir string, purge bool) error {
+	dirs, err := devnetDirs(dir)
+	if err != nil {
+		return err
+	}
+	if len(dirs) == 0 {
+		return exit(exitNoInput, fmt.Errorf("no network in %s; pinfi devnet up makes one", dir))
+	}
+	var errs []error
+	for _, d := range dirs {
+		errs = append(errs, stopNode(ctx, d))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return exit(exitUnavailable, err)
+	}
+	fmt.Fprintf(env.stderr, "%d nodes are down\n", len(dirs))
+	if purge {
+		return os.RemoveAll(dir)
+	}
+	return nil
+}
+
+// stopNode stops the node that runs in a folder, if one does.
+func stopNode(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	c, err := runningNode(ctx, dir)
+	if err != nil {
+		return nil //nolint:nilerr // nothing runs there, which is what was asked for
+	}
+	defer c.Close()
+	if err := c.Stop(ctx); err != nil {
+		return fmt.Errorf("stop the node in %s: %w", dir, err)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := c.Status(ctx); err != nil && ctx.Err() == nil {
+			return nil //nolint:nilerr // it no longer answers: it has stopped
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the node in %s does not stop: %w", dir, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
