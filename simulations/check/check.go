@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -336,7 +337,7 @@ func (c *Checker) ended(node int, m *machine.Machine, say complain) {
 			say(Finished, node, "job %s has failed: %s", order.ID.Short(), job.Failure)
 			continue
 		case !job.Done || !job.Settled:
-			say(Finished, node, "job %s: done %v, settled %v", order.ID.Short(), job.Done, job.Settled)
+			say(Finished, node, "job %s: done %v, settled %v, %s", order.ID.Short(), job.Done, job.Settled, undone(job))
 			continue
 		case len(job.Tasks) != int(order.Tasks+order.Check):
 			say(Outputs, node, "job %s has %d tasks, want %d and %d checks",
@@ -352,6 +353,24 @@ func (c *Checker) ended(node int, m *machine.Machine, say complain) {
 			}
 		}
 	}
+}
+
+// undone lists the tasks and leases of a job that are not at their end.
+func undone(job machine.JobView) string {
+	var list []string
+	for _, t := range job.Tasks {
+		if !t.Done {
+			list = append(list, fmt.Sprintf("task %d of %d is with %s under lease %s",
+				t.Index, t.Of, t.Provider.Short(), t.Lease.Short()))
+		}
+	}
+	for _, l := range job.Leases {
+		if l.Lease.State != market.StateClosed {
+			list = append(list, fmt.Sprintf("lease %s of task %d by %s is %v",
+				l.Lease.ID.Short(), l.Task, l.Lease.Provider.Short(), l.Lease.State))
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // closed checks that nothing is left open.

@@ -173,7 +173,8 @@ func (w *World) schedule() {
 }
 
 // Submit hands a user's order to a node at a time. An order that finds the node
-// down is handed over again every second: users are patient.
+// down, or that the node does not survive, is handed over again after a second:
+// users are patient, and the order's id makes it count once.
 func (w *World) Submit(at time.Duration, node int, job machine.Job) {
 	ev := machine.Submit{Job: job}
 	w.push(&item{at: int64(at), node: int32(node), from: worldly, act: actOrder, sum: eventSum(ev), ev: ev})
@@ -264,11 +265,12 @@ func (w *World) happen(h *host, it *item) {
 			w.step(h, it.ev, it.sum)
 		}
 	case actOrder:
-		if h.m == nil {
-			w.push(&item{at: w.later(time.Second), node: it.node, act: actOrder, sum: it.sum, ev: it.ev})
-			return
+		if h.m != nil {
+			w.step(h, it.ev, it.sum)
 		}
-		w.step(h, it.ev, it.sum)
+		if h.m == nil { // it was down, or died of it: the user tries again
+			w.push(&item{at: w.later(time.Second), node: it.node, act: actOrder, sum: it.sum, ev: it.ev})
+		}
 	case actAnswer:
 		if h.m == nil || it.life != h.life {
 			return
