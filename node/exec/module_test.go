@@ -47,6 +47,7 @@ func TestCheckModule(t *testing.T) {
 			[]string{`memory named "memory"`},
 		},
 		"foreign function": {imports("\x03env\x03foo\x00\x00"), []string{"env.foo", "wasi_snapshot_preview1"}},
+		"known name":       {imports("\x03env\x09proc_exit\x00\x01"), []string{"env.proc_exit"}},
 		"unknown function": {imports(wasiName + "\x03foo\x00\x00"), []string{"wasi_snapshot_preview1.foo"}},
 		"wrong type":       {imports(wasiName + "\x09proc_exit\x00\x00"), []string{"proc_exit", "[i32] -> []"}},
 		"global": {

@@ -184,8 +184,13 @@ func TestCancel(t *testing.T) {
 	job := newJob("spin")
 	running := 0
 	job.Started = func() {
-		running = len(children(t, os.Getpid()))
-		cancel()
+		defer cancel()
+		for _, pid := range children(t, os.Getpid()) {
+			running++
+			if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || len(env) > 0 {
+				t.Errorf("the child's environment is %q, %v, want none", env, err)
+			}
+		}
 	}
 	before := time.Now()
 	got, err := r.Run(ctx, job)
@@ -222,6 +227,18 @@ func TestMemory(t *testing.T) {
 	small.MemoryPages = 1
 	got, err = run(t, r, small)
 	want(t, got, err, ExitMemory, SourceMemory, "wants 2 pages")
+}
+
+func TestMemoryLimit(t *testing.T) {
+	m := &memoryLimit{bytes: 2 * pageSize}
+	for _, pages := range []uint64{0, 1, 2} {
+		if b := m.Reallocate(pages * pageSize); uint64(len(b)) != pages*pageSize || m.refused {
+			t.Errorf("%d of 2 pages: %d bytes, refused %v", pages, len(b), m.refused)
+		}
+	}
+	if b := m.Reallocate(3 * pageSize); b != nil || !m.refused {
+		t.Errorf("3 of 2 pages: %d bytes, refused %v", len(b), m.refused)
+	}
 }
 
 // [JOB-16] A job whose process needs more memory than the job's and a spare is
