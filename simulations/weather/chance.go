@@ -22,6 +22,8 @@ const (
 	StreamCrash     Stream = 9  // after which effect of a step a crash strikes
 	StreamNotice    Stream = 10 // how long a node takes to notice that a peer came or went
 	StreamScript    Stream = 11 // what users ask for
+	StreamClock     Stream = 12 // how far clocks are off
+	StreamFault     Stream = 13 // which jobs a host cannot run
 )
 
 // Draw returns 64 evenly mixed bits that depend on the arguments and on nothing

@@ -28,6 +28,8 @@ type Climate struct {
 	Outages      int           // most crashes
 	DownMax      time.Duration // longest time that a crashed node stays down
 	Together     Chance        // chance that two nodes may be down at once
+	SkewMax      time.Duration // most that a clock is fast or slow, in the calm as well
+	FaultMax     Chance        // largest chance that a host cannot run a job
 }
 
 // Rough is the climate of the ordinary test storm: 15 seconds in which up to a
@@ -45,6 +47,8 @@ func Rough() Climate {
 		Outages:      2,
 		DownMax:      5 * time.Second,
 		Together:     150_000,
+		SkewMax:      120 * time.Millisecond,
+		FaultMax:     100_000,
 	}
 }
 
@@ -100,7 +104,9 @@ type Plan struct {
 	Calm       time.Duration // when the storm ends
 	Link       Link          // every link during the storm
 	Partitions []Partition
-	Outages    []Outage // by time
+	Outages    []Outage        // by time
+	Skews      []time.Duration // by node: how far its clock is fast; nil: all are right
+	Fault      Chance          // during the storm: that a host cannot run a job
 }
 
 // Weather answers what becomes of each message.
@@ -126,6 +132,10 @@ func New(seed uint64, nodes int, c Climate) *Weather {
 		},
 		Partitions: partitions(seed, nodes, c, int(Below(draw(5), uint64(c.Partitions)+1))),
 		Outages:    outages(seed, nodes, c, int(Below(draw(6), uint64(c.Outages)+1))),
+		Fault:      Chance(Below(draw(7), uint64(c.FaultMax)+1)),
+	}
+	for node := range nodes {
+		plan.Skews = append(plan.Skews, Between(Draw(seed, StreamClock, uint64(node), 0), 0, 2*c.SkewMax)-c.SkewMax)
 	}
 	return &Weather{seed: seed, plan: plan, calm: Calm()}
 }
@@ -134,6 +144,20 @@ func New(seed uint64, nodes int, c Climate) *Weather {
 // must have an entry for every node.
 func Fixed(seed uint64, plan Plan) *Weather {
 	return &Weather{seed: seed, plan: plan, calm: Calm()}
+}
+
+// Skew returns how far a node's clock is fast.
+func (w *Weather) Skew(node int) time.Duration {
+	if node >= len(w.plan.Skews) {
+		return 0
+	}
+	return w.plan.Skews[node]
+}
+
+// JobFails reports whether a host cannot run a job that it starts now; job names
+// the job.
+func (w *Weather) JobFails(now time.Duration, node int, job uint64) bool {
+	return now < w.plan.Calm && w.plan.Fault.Hits(Draw(w.seed, StreamFault, uint64(node), job))
 }
 
 // Plan returns what is in store.

@@ -69,6 +69,10 @@ func (w *World) startJob(h *host, lease ledger.OpID) machine.Event {
 		w.answer(h, fetchTry, func() machine.Event { return w.startJob(h, lease) })
 		return nil
 	}
+	if w.cfg.Weather.JobFails(w.Now(), int(h.index), content(lease[:], 4)) {
+		delete(h.jobs, lease)
+		return machine.JobDone{Lease: lease, Failed: true, Source: market.ExitProvider, Text: "the host has no room"}
+	}
 	limit := time.Duration(p.terms.Seconds) * time.Second
 	takes := w.work(lease[:], 2, 50*time.Millisecond, runMost)
 	w.answer(h, min(takes, limit), func() machine.Event { return w.endJob(h, lease, takes > limit) })
@@ -135,7 +139,7 @@ const transcriptsMax = 8
 
 // prove does the rounds of a proof at its deadline, in no virtual time.
 func (w *World) prove(h *host, fx machine.Prove) {
-	w.answer(h, fx.Deadline.Sub(w.time()), func() machine.Event {
+	w.answer(h, fx.Deadline.Sub(w.time(h)), func() machine.Event {
 		pr := proofs.NewProver(&w.cfg.Genesis.Proofs, fx.Seed, multiply)
 		for range w.cfg.Rounds {
 			pr.Round()

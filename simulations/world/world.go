@@ -68,8 +68,7 @@ type Flaw struct {
 // share nothing that changes.
 type World struct {
 	cfg   Config
-	start time.Time // of the genesis; virtual time counts from here
-	now   int64     // nanoseconds since the start
+	now   int64 // nanoseconds since the start of the genesis
 	hosts []*host
 	index map[p2p.PeerID]int
 	queue queue
@@ -87,6 +86,7 @@ type host struct {
 	index int32
 	id    p2p.PeerID
 	cfg   machine.Config
+	start time.Time // what its clock shows at virtual time 0
 
 	m     *machine.Machine // nil while the node is down
 	life  uint32
@@ -121,11 +121,8 @@ func New(cfg Config) (*World, error) {
 		return nil, fmt.Errorf("world: genesis: %w", err)
 	}
 	cfg.Rounds = min(cmp.Or(cfg.Rounds, 2), cfg.Genesis.Proofs.MaxRounds)
-	w := &World{
-		cfg:   cfg,
-		start: time.UnixMilli(cfg.Genesis.Ledger.Start).UTC(),
-		index: make(map[p2p.PeerID]int, len(cfg.Nodes)),
-	}
+	w := &World{cfg: cfg, index: make(map[p2p.PeerID]int, len(cfg.Nodes))}
+	start := time.UnixMilli(cfg.Genesis.Ledger.Start).UTC()
 	for i, n := range cfg.Nodes {
 		key := KeyOf(cfg.Seed, i)
 		crypto := key.Crypto()
@@ -134,7 +131,7 @@ func New(cfg Config) (*World, error) {
 		}
 		w.index[key.ID] = i
 		w.hosts = append(w.hosts, &host{
-			index: int32(i), id: key.ID, wake: -1,
+			index: int32(i), id: key.ID, wake: -1, start: start.Add(cfg.Weather.Skew(i)),
 			cfg: machine.Config{
 				Self: key.ID, Genesis: cfg.Genesis, Crypto: crypto,
 				Sell: n.Sell, Timing: n.Timing, Limits: n.Limits,
@@ -296,15 +293,15 @@ func (w *World) tick(h *host, it *item) {
 		return
 	}
 	h.wake = -1
-	if d := h.m.Deadline(); !h.fresh && (d.IsZero() || d.After(w.time())) {
+	if d := h.m.Deadline(); !h.fresh && (d.IsZero() || d.After(w.time(h))) {
 		w.arm(h)
 		return
 	}
 	w.step(h, machine.Tick{}, sumTick)
 }
 
-// time returns the time as a machine sees it.
-func (w *World) time() time.Time { return w.start.Add(time.Duration(w.now)) }
+// time returns the time as a node's clock shows it.
+func (w *World) time(h *host) time.Time { return h.start.Add(time.Duration(w.now)) }
 
 // step lets a machine take an event, and carries out what it wants.
 func (w *World) step(h *host, ev machine.Event, sum uint64) {
@@ -315,7 +312,7 @@ func (w *World) step(h *host, ev machine.Event, sum uint64) {
 	}
 	h.fresh = false
 	w.steps++
-	fx := h.m.Step(w.time(), ev)
+	fx := h.m.Step(w.time(h), ev)
 	w.trace.word(uint64(w.now))
 	w.trace.word(uint64(h.index))
 	w.trace.word(sum)
@@ -379,7 +376,7 @@ func (w *World) arm(h *host) {
 	if d.IsZero() && !h.fresh {
 		return
 	}
-	at := max(w.now, int64(d.Sub(w.start)))
+	at := max(w.now, int64(d.Sub(h.start)))
 	if h.fresh {
 		at = w.now
 	}
