@@ -175,6 +175,24 @@ func TestRank(t *testing.T) {
 	})
 }
 
+// [MKT-23] The best of many equal offers are the first of all of them, whatever the
+// order in which they came.
+func TestRankTies(t *testing.T) {
+	b := NewBook(BookLimits{})
+	for i := range byte(50) {
+		b.Put(0, Offer{Provider: name(i + 1), Class: small, Region: "eu", Declared: 1, Free: 1, Expires: 100})
+	}
+	every, _ := Rank(b, Need{Class: small, Units: 1}, flat, p2p.Digest{1})
+	best, _ := Rank(b, Need{Class: small, Units: 1, Most: 5}, flat, p2p.Digest{1})
+	if len(every) != 50 || !slices.Equal(best, every[:5]) {
+		t.Errorf("got %+v\nwant %+v", best, every[:5])
+	}
+	other, _ := Rank(b, Need{Class: small, Units: 1, Most: 5}, flat, p2p.Digest{2})
+	if slices.Equal(best, other) {
+		t.Error("two clients with different ties choose alike")
+	}
+}
+
 // [MKT-24] When nothing meets a need, Rank names the nearest miss for each single
 // reason.
 func TestMisses(t *testing.T) {
@@ -237,7 +255,7 @@ func TestPricer(t *testing.T) {
 	w.accept(w.open(3000, 3600, 50*ledger.Token))
 	need := Need{Class: small, Units: 1000, Seconds: 600}
 	price := w.c.Pricer(w.s, need)
-	for _, reserve := range []ledger.Amount{0, 1, 400_000_000, 600_000_000, 9_000_000_000} {
+	for _, reserve := range []ledger.Amount{0, 1, 400_000_000, 550_000_000, 650_000_000, 9_000_000_000} {
 		for _, provider := range w.seller {
 			want, _ := w.c.Charge(provider, small, 1000, 600, reserve)
 			for range 2 {
