@@ -212,7 +212,8 @@ func TestPeerExchange(t *testing.T) {
 	until(t, "the distance to a peer", func() bool { return hosts[0].Peers()[0].RTT > 0 })
 }
 
-// A forged record of addresses is refused.
+// [WIR-23] An address record is believed only when the peer that it is about has
+// signed it.
 func TestForgedRecord(t *testing.T) {
 	a, b := start(t, config(1)), start(t, config(2))
 	if err := b.Connect(t.Context(), a.Addrs()[0]); err != nil {

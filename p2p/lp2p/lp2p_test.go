@@ -55,6 +55,9 @@ const (
 	overQUIC = "/ip4/127.0.0.1/udp/0/quic-v1"
 )
 
+// [WIR-21] A direct message is delivered with the sender that the connection
+// proves. [WIR-22] Direct messages of one protocol to one peer are delivered in
+// the order of sending.
 func TestTransport(t *testing.T) {
 	key := make([]byte, 32)
 	for name, n := range map[string]hostNetwork{

@@ -31,6 +31,9 @@ func (n *hubNetwork) Join(t testing.TB, handler transport.Handler) transporttest
 	return m
 }
 
+// [WIR-21] A direct message is delivered with the sender that the connection
+// proves. [WIR-22] Direct messages of one protocol to one peer are delivered in
+// the order of sending.
 func TestHub(t *testing.T) {
 	transporttest.Run(t, func(testing.TB) transporttest.Network {
 		return &hubNetwork{hub: transport.NewHub()}
