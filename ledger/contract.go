@@ -51,8 +51,10 @@ const (
 	inPot
 	inBond
 	inBurned
-	bucketKinds
 )
+
+// bucketKinds is one more than the last bucketKind.
+const bucketKinds = int(inBurned) + 1
 
 // A Bucket is a place that money can be in. Make one with LaneOf, CreditTo,
 // Escrow, Pot, Bond or Burned.

@@ -81,7 +81,7 @@ func (core) Decode(k Kind, body []byte) (any, error) {
 	r := wire.NewReader(body)
 	var v any
 	zero := false
-	switch k { //nolint:exhaustive // the kinds of Kinds
+	switch k {
 	case KindTransfer:
 		t := Transfer{}
 		r.Into(t.To[:])

@@ -68,7 +68,8 @@ func (g *Genesis) validateMoney() error {
 	var total Amount
 	add := func(what string, account Account, a Amount, seen map[Account]bool) error {
 		if account.IsZero() || seen[account] || a == 0 || a > MaxSupply {
-			return fmt.Errorf("genesis %s of %s atoms to %s: want one positive amount an account", what, a, account.Short())
+			return fmt.Errorf("genesis %s of %s atoms to %s: want one positive amount an account",
+				what, a, account.Short())
 		}
 		seen[account] = true
 		total += a // both are at most MaxSupply: fits

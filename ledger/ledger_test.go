@@ -28,7 +28,8 @@ func newGenesis() *Genesis {
 		Name: "test", Start: 1, SlotMillis: 500, EpochMillis: 3000, MinFee: 10,
 		Alloc: []Alloc{{who('a'), 1000}, {who('b'), 1000}, {who('c'), 1000}},
 		Witnesses: []Witness{
-			{Account: who('w'), Stake: 50, VRF: p2p.VRFKey{1}}, {Account: who('x'), Stake: 30, VRF: p2p.VRFKey{2}},
+			{Account: who('w'), Stake: 50, VRF: p2p.VRFKey{1}},
+			{Account: who('x'), Stake: 30, VRF: p2p.VRFKey{2}},
 			{Account: who('y'), Stake: 20, VRF: p2p.VRFKey{3}},
 		},
 	}
@@ -135,10 +136,12 @@ func randomOp(t *rapid.T, s *State, opened []OpID) *Op {
 	account := rapid.SampledFrom([]Account{who('a'), who('b'), who('c'), who('d')}).Draw(t, "account")
 	lane := Lane(rapid.SampledFrom([]int{0, 0, 0, 1, 255}).Draw(t, "lane"))
 	amount := Amount(rapid.SampledFrom([]uint64{1, 7, 100, 900, 1 << 63}).Draw(t, "amount"))
-	kinds := []Kind{KindTransfer, KindTransfer, KindLaneMove, KindBurn, KindDeviceRegister, KindLeaseOpen, KindLeaseClose}
+	kinds := []Kind{
+		KindTransfer, KindTransfer, KindLaneMove, KindBurn, KindDeviceRegister, KindLeaseOpen, KindLeaseClose,
+	}
 	k := rapid.SampledFrom(kinds).Draw(t, "kind")
 	var body []byte
-	switch k { //nolint:exhaustive // those of the list
+	switch k {
 	case KindTransfer:
 		body = Transfer{rapid.SampledFrom([]Account{who('a'), who('b'), who('d')}).Draw(t, "to"), amount}.Encode()
 	case KindLaneMove:
@@ -146,7 +149,8 @@ func randomOp(t *rapid.T, s *State, opened []OpID) *Op {
 	case KindBurn:
 		body = Burn{amount}.Encode()
 	case KindDeviceRegister:
-		body = DeviceRegister{Class(rapid.SampledFrom([]string{"cpu", "gpu"}).Draw(t, "class")), uint64(amount)}.Encode()
+		class := Class(rapid.SampledFrom([]string{"cpu", "gpu"}).Draw(t, "class"))
+		body = DeviceRegister{class, uint64(amount)}.Encode()
 	case KindLeaseOpen:
 		body = binary.BigEndian.AppendUint64(nil, uint64(amount))
 	case KindLeaseClose:
@@ -325,8 +329,10 @@ func BenchmarkApply(b *testing.B) {
 	prev := OpID{}
 	s.put(LaneOf(who('a'), 0), laneKey{}, 0, MaxSupply/2)
 	for i := range ops {
-		ops[i] = &Op{Chain: s.Chain(), Kind: KindTransfer, Account: who('a'), Seq: uint64(i) + 1, Prev: prev, Fee: 10,
-			Body: Transfer{Account{'z', byte(i), byte(i >> 8)}, 1}.Encode()}
+		ops[i] = &Op{
+			Chain: s.Chain(), Kind: KindTransfer, Account: who('a'), Seq: uint64(i) + 1, Prev: prev, Fee: 10,
+			Body: Transfer{Account{'z', byte(i), byte(i >> 8)}, 1}.Encode(),
+		}
 		prev = ops[i].ID()
 	}
 	b.ReportAllocs()

@@ -14,11 +14,6 @@ type laneKey struct {
 	lane    Lane
 }
 
-// compare orders lanes by account, then lane.
-func (k laneKey) compare(other laneKey) int {
-	return cmp.Or(k.account.Compare(other.account), cmp.Compare(k.lane, other.lane))
-}
-
 // A lane is a sequence of operations and its money.
 type lane struct {
 	balance Amount

@@ -27,10 +27,14 @@ func vectors() map[string]*Op {
 	out := map[string]*Op{
 		"op-transfer": full,
 		"op-least":    {Seq: 1, Account: id.PeerID()},
-		"op-lane-move": {Chain: 1, Kind: KindLaneMove, Lane: 1, Account: id.PeerID(), Seq: 1, Epoch: 9,
-			Body: LaneMove{2, 5}.Encode()},
-		"op-device-register": {Chain: 1, Kind: KindDeviceRegister, Account: id.PeerID(), Seq: 1,
-			Body: DeviceRegister{"gpu-small", 4000}.Encode()},
+		"op-lane-move": {
+			Chain: 1, Kind: KindLaneMove, Lane: 1, Account: id.PeerID(), Seq: 1, Epoch: 9,
+			Body: LaneMove{2, 5}.Encode(),
+		},
+		"op-device-register": {
+			Chain: 1, Kind: KindDeviceRegister, Account: id.PeerID(), Seq: 1,
+			Body: DeviceRegister{"gpu-small", 4000}.Encode(),
+		},
 		"op-burn": {Chain: 1, Kind: KindBurn, Account: id.PeerID(), Seq: 1, Fee: 1, Body: Burn{5}.Encode()},
 	}
 	for _, op := range out { // order-free: each by itself

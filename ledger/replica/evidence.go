@@ -91,8 +91,10 @@ func (r *Replica) accuse(ev Evidence) {
 // rivalry takes note of a second operation for a place, and of those who voted
 // for it and another.
 func (r *Replica) rivalry(key placeKey, p *place, e *entry) {
-	r.accuse(Evidence{Offence: OpFork, Account: key.account, Lane: key.lane, Seq: key.seq,
-		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id)})
+	r.accuse(Evidence{
+		Offence: OpFork, Account: key.account, Lane: key.lane, Seq: key.seq,
+		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id),
+	})
 	for w := range r.witnesses {
 		if e.voters.has(uint16(w)) {
 			r.conflict(uint16(w), e)
@@ -105,8 +107,10 @@ func (r *Replica) conflict(w uint16, e *entry) {
 	key := e.key()
 	for _, rival := range e.at.rivals {
 		if rival != e && rival.voters.has(w) {
-			r.accuse(Evidence{Offence: VoteConflict, Account: r.cfg.Genesis.Witnesses[w].Account, Owner: key.account,
-				Lane: key.lane, Seq: key.seq, First: [32]byte(rival.id), Second: [32]byte(e.id)})
+			r.accuse(Evidence{
+				Offence: VoteConflict, Account: r.cfg.Genesis.Witnesses[w].Account, Owner: key.account,
+				Lane: key.lane, Seq: key.seq, First: [32]byte(rival.id), Second: [32]byte(e.id),
+			})
 		}
 	}
 }

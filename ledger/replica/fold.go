@@ -60,8 +60,10 @@ func (r *Replica) certify(e *entry) {
 		}
 	}
 	key := e.key()
-	r.accuse(Evidence{Offence: DoubleCertificate, Account: key.account, Lane: key.lane, Seq: key.seq,
-		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id)})
+	r.accuse(Evidence{
+		Offence: DoubleCertificate, Account: key.account, Lane: key.lane, Seq: key.seq,
+		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id),
+	})
 }
 
 // fold applies certified operations until no more can be. The outcome does not

@@ -20,8 +20,10 @@ func vectors() map[string]*Frame {
 	id := p2p.IdentityFromSeed([32]byte{2})
 	out := map[string]*Frame{
 		"frame-empty": {Chain: 1, Seq: 1},
-		"frame-votes": {Chain: 0x1a2b3c4d, Epoch: 3, Witness: 99, Seq: 7, Prev: p2p.Digest{1, 31: 2}, Slot: 1 << 40,
-			Votes: []ledger.OpID{{1}, {1, 1}, {0xff}}},
+		"frame-votes": {
+			Chain: 0x1a2b3c4d, Epoch: 3, Witness: 99, Seq: 7, Prev: p2p.Digest{1, 31: 2}, Slot: 1 << 40,
+			Votes: []ledger.OpID{{1}, {1, 1}, {0xff}},
+		},
 	}
 	for _, f := range out { // order-free: each by itself
 		f.Sig = id.Sign(f.SigningDigest())

@@ -89,8 +89,10 @@ func (r *Replica) link(l *link) Outcome {
 	if len(rivals) == 0 {
 		return Added
 	}
-	r.accuse(Evidence{Offence: FrameFork, Account: r.cfg.Genesis.Witnesses[f.Witness].Account,
-		Seq: uint64(f.Seq), First: rivals[0].id, Second: l.id})
+	r.accuse(Evidence{
+		Offence: FrameFork, Account: r.cfg.Genesis.Witnesses[f.Witness].Account,
+		Seq: uint64(f.Seq), First: rivals[0].id, Second: l.id,
+	})
 	return Equivocation
 }
 

@@ -69,7 +69,7 @@ func wantReported(t rapid.TB, r *Replica) {
 	t.Helper()
 	told := map[ledger.OpID]int{}
 	for _, a := range r.TakeApplied() {
-		switch a.Result { //nolint:exhaustive // those of Applied
+		switch a.Result {
 		case ledger.OK:
 			told[a.Op.ID()]++
 		case ledger.Reverted:
@@ -179,8 +179,10 @@ func TestCertificate(t *testing.T) {
 		g := newGenesis(tt.stakes...)
 		g.Alloc = nil
 		r := newReplica(t, g, -1)
-		op := &ledger.Op{Chain: r.State().Chain(), Kind: ledger.KindDeviceRegister, Account: who('a'), Seq: 1,
-			Body: ledger.DeviceRegister{Class: "gpu", Declared: 1}.Encode()}
+		op := &ledger.Op{
+			Chain: r.State().Chain(), Kind: ledger.KindDeviceRegister, Account: who('a'), Seq: 1,
+			Body: ledger.DeviceRegister{Class: "gpu", Declared: 1}.Encode(),
+		}
 		op.Sig = fakeSign(op.Account, op.SigningDigest())
 		if out, res := r.AddOp(op); out != Added || res != ledger.OK {
 			t.Fatal(out, res)
@@ -270,9 +272,18 @@ func TestFrames(t *testing.T) {
 		want Outcome
 		head uint32
 	}{
-		{three, Parked, 0}, {three, Known, 0}, {two, Parked, 0}, {one, Added, 3}, {two, Known, 3}, {late, Added, 4},
-		{signed(g, early), Refused, 4}, {&unsigned, Refused, 4}, {signed(g, orphan), Refused, 4},
-		{signed(g, skip), Refused, 4}, {fork, Equivocation, 4}, {frame(g, 0, one, ledger.OpID{2}), Refused, 4},
+		{three, Parked, 0},
+		{three, Known, 0},
+		{two, Parked, 0},
+		{one, Added, 3},
+		{two, Known, 3},
+		{late, Added, 4},
+		{signed(g, early), Refused, 4},
+		{&unsigned, Refused, 4},
+		{signed(g, orphan), Refused, 4},
+		{signed(g, skip), Refused, 4},
+		{fork, Equivocation, 4},
+		{frame(g, 0, one, ledger.OpID{2}), Refused, 4},
 		{frame(g, 0, frame(g, 0, nil, ledger.OpID{7})), Parked, 0},
 	} {
 		if got := r.AddFrame(step.f); got != step.want || r.Heads()[0] != step.head {
@@ -298,8 +309,10 @@ func TestFrames(t *testing.T) {
 // [LED-19] What strangers send is bounded, and refused with a code.
 func TestLimits(t *testing.T) {
 	g := newGenesis(1, 1, 1)
-	r, err := New(Config{Network: testNetwork, Genesis: g, Verify: fakeVerify,
-		Limits: Limits{Pending: 4, PerAccount: 2, Ahead: 3, Parked: 1, Unknown: 2}})
+	r, err := New(Config{
+		Network: testNetwork, Genesis: g, Verify: fakeVerify,
+		Limits: Limits{Pending: 4, PerAccount: 2, Ahead: 3, Parked: 1, Unknown: 2},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,11 +332,16 @@ func TestLimits(t *testing.T) {
 		want Outcome
 		res  ledger.Result
 	}{
-		{op('a', 1, 1), Added, ledger.OK}, {op('a', 1, 1), Known, ledger.OK},
+		{op('a', 1, 1), Added, ledger.OK},
+		{op('a', 1, 1), Known, ledger.OK},
 		{op('a', 1, 5000), Equivocation, ledger.InsufficientBalance},
-		{op('a', 1, 3), Refused, ledger.Full}, {op('b', 4, 3), Refused, ledger.Full},
-		{op('b', 3, 3), Added, ledger.BadSeq}, {forged, Refused, ledger.BadSignature}, {alien, Refused, ledger.BadChain},
-		{op('c', 1, 1), Added, ledger.OK}, {op('d', 1, 1), Refused, ledger.Full},
+		{op('a', 1, 3), Refused, ledger.Full},
+		{op('b', 4, 3), Refused, ledger.Full},
+		{op('b', 3, 3), Added, ledger.BadSeq},
+		{forged, Refused, ledger.BadSignature},
+		{alien, Refused, ledger.BadChain},
+		{op('c', 1, 1), Added, ledger.OK},
+		{op('d', 1, 1), Refused, ledger.Full},
 	} {
 		if out, res := r.AddOp(step.op); out != step.want || res != step.res {
 			t.Errorf("step %d: %v, %v, want %v, %v", i, out, res, step.want, step.res)
@@ -384,8 +402,10 @@ func TestNewRefuses(t *testing.T) {
 // TestWords checks that the enumerations have names.
 func TestWords(t *testing.T) {
 	seen := map[string]bool{}
-	for _, s := range []fmt.Stringer{Added, Known, Parked, Refused, Equivocation, Outcome(9), OpFork, FrameFork,
-		VoteConflict, DoubleCertificate, Offence(9)} {
+	for _, s := range []fmt.Stringer{
+		Added, Known, Parked, Refused, Equivocation, Outcome(9), OpFork, FrameFork,
+		VoteConflict, DoubleCertificate, Offence(9),
+	} {
 		if seen[s.String()] || s.String() == "" {
 			t.Errorf("name %q", s)
 		}

@@ -57,8 +57,10 @@ func newReplica(t rapid.TB, g *ledger.Genesis, self int) *Replica {
 func transfer(account ledger.Account, seq uint64, prev ledger.OpID, to ledger.Account, a ledger.Amount,
 	claims ...ledger.Claim,
 ) *ledger.Op {
-	op := &ledger.Op{Chain: ledger.ChainOf(testNetwork), Kind: ledger.KindTransfer, Account: account, Seq: seq, Prev: prev,
-		Fee: 1, Claims: claims, Body: ledger.Transfer{To: to, Amount: a}.Encode()}
+	op := &ledger.Op{
+		Chain: ledger.ChainOf(testNetwork), Kind: ledger.KindTransfer, Account: account, Seq: seq, Prev: prev,
+		Fee: 1, Claims: claims, Body: ledger.Transfer{To: to, Amount: a}.Encode(),
+	}
 	op.Sig = fakeSign(account, op.SigningDigest())
 	return op
 }
@@ -116,8 +118,10 @@ func newWorld(t *rapid.T, hostileShare float64) *world {
 		stakes[i] = ledger.Amount(rapid.IntRange(1, 10).Draw(t, "stake"))
 		total += stakes[i]
 	}
-	w := &world{t: t, g: newGenesis(stakes...), rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)),
-		sides: map[uint16][2]*Frame{}, heads: map[ledger.Account][]*ledger.Op{}}
+	w := &world{
+		t: t, g: newGenesis(stakes...), rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)),
+		sides: map[uint16][2]*Frame{}, heads: map[ledger.Account][]*ledger.Op{},
+	}
 	for i := n - 1; i >= 0 && float64(bad+stakes[i]) < hostileShare*float64(total); i-- {
 		bad += stakes[i]
 		w.hostile = append(w.hostile, uint16(i))

@@ -55,8 +55,12 @@ func TestWriteLoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// [LED-22] Load returns records by kind and key.
 			err := s.Write(t.Context(), []Record{
-				{2, []byte{1}, []byte("c")}, {1, []byte{0xff, '/'}, long}, {1, []byte{0}, []byte{}},
-				{1, []byte{0xff}, []byte("b")}, {9, []byte{9}, []byte("gone")}, {9, []byte{9}, nil},
+				{2, []byte{1}, []byte("c")},
+				{1, []byte{0xff, '/'}, long},
+				{1, []byte{0}, []byte{}},
+				{1, []byte{0xff}, []byte("b")},
+				{9, []byte{9}, []byte("gone")},
+				{9, []byte{9}, nil},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -96,9 +100,11 @@ func TestLoadIsWhatWasWritten(t *testing.T) {
 		defer func() { _ = s.Close() }()
 		model := map[string][]byte{}
 		record := rapid.Custom(func(t *rapid.T) Record {
-			return Record{rapid.Uint8Max(2).Draw(t, "kind"), rapid.SliceOfN(rapid.Byte(), 1, 2).Draw(t, "key"),
+			return Record{
+				rapid.Uint8Max(2).Draw(t, "kind"), rapid.SliceOfN(rapid.Byte(), 1, 2).Draw(t, "key"),
 				rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 3),
-					rapid.Just(make([]byte, 5000))).Draw(t, "value")}
+					rapid.Just(make([]byte, 5000))).Draw(t, "value"),
+			}
 		})
 		for range rapid.IntRange(1, 4).Draw(rt, "writes") {
 			batch := rapid.SliceOfN(record, 0, 8).Draw(rt, "batch")
