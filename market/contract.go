@@ -84,9 +84,9 @@ func (c *Contract) Charge(
 	return charge, err == nil
 }
 
-// Capacity returns what a provider's device may sell in all, in mCU: what it has
-// proven once it is admitted; before that what it declares, up to the probation
-// cap of its class. It is 0 without a device.
+// Capacity returns what a provider's device may sell in all, in mCU: once it is
+// admitted the least of what it has declared and proven, before that what it
+// declares, up to the probation cap of its class. It is 0 without a device.
 func (c *Contract) Capacity(s *ledger.State, provider ledger.Account, class ledger.Class) uint64 {
 	i, ok := c.params.ClassIndex(class)
 	d, found := s.Device(provider, class)
@@ -94,7 +94,7 @@ func (c *Contract) Capacity(s *ledger.State, provider ledger.Account, class ledg
 	case !ok || !found:
 		return 0
 	case d.Passed >= Admission:
-		return d.Proven
+		return min(d.Declared, d.Proven)
 	default:
 		return min(d.Declared, c.params.Classes[i].Probation)
 	}

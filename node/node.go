@@ -257,6 +257,9 @@ func (n *Node) drain(closing <-chan error) {
 	}
 }
 
+// Close takes a node down that was never Run.
+func (n *Node) Close() error { return n.close() }
+
 func (n *Node) close() error {
 	var errs []error
 	if n.net != nil {

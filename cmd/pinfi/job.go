@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +14,7 @@ import (
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/node/api"
 	"github.com/pinfi/pinfi/node/exec"
+	"github.com/pinfi/pinfi/node/machine"
 	"github.com/pinfi/pinfi/p2p"
 )
 
@@ -139,10 +139,10 @@ func outcome(j *api.Job) (code int, source string) {
 func jobError(j *api.Job) error {
 	if j.State == api.JobFailed {
 		code := exitUnavailable
-		switch {
-		case strings.HasPrefix(j.Failure, "budget"):
+		switch j.Cause {
+		case machine.CauseBudget.String(), machine.CauseLedger.String():
 			code = exitBudget
-		case hasMismatch(j):
+		case machine.CauseMismatch.String():
 			code = exitPolicy
 		}
 		return exit(code, fmt.Errorf("job: %s", j.Failure))

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/pinfi/pinfi/node/api"
 	"github.com/pinfi/pinfi/p2p"
 )
 
@@ -42,6 +40,3 @@ func layNetwork(folder, name string, slot, epoch time.Duration, providers int) (
 	}
 	return dirs, nil
 }
-
-// hasMismatch reports whether a task that ran twice gave two outputs.
-func hasMismatch(j *api.Job) bool { return strings.Contains(j.Failure, "another output") }

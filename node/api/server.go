@@ -131,7 +131,7 @@ type Server struct {
 	mux       *http.ServeMux
 	openapi   []byte
 	listeners []net.Listener
-	tcp       string        // the address that is listened on
+	tcp       string // the address that is listened on
 	requests  requests
 
 	// asking ends with the server: the node may be gone by then, and nobody must

@@ -177,7 +177,8 @@ type Summary struct {
 	ID      p2p.Digest    `json:"id"`
 	State   JobState      `json:"state" enum:"running,done,failed"`
 	Settled bool          `json:"settled" doc:"no lease of it is open"`
-	Failure string        `json:"failure,omitempty"`
+	Cause   string        `json:"cause,omitempty" doc:"why it failed: nobody, budget, ledger, providers or mismatch"`
+	Failure string        `json:"failure,omitempty" doc:"the same in words"`
 	Tasks   int           `json:"tasks" doc:"checks are tasks too"`
 	Ended   int           `json:"ended" doc:"tasks whose output is here"`
 	Escrow  ledger.Amount `json:"escrow" doc:"what its leases set aside"`

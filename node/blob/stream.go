@@ -198,7 +198,9 @@ func FetchTree(ctx context.Context, open func(context.Context) (io.ReadWriteClos
 		}
 		stop := context.AfterFunc(ctx, func() { _ = stream.Close() }) // unblocks Fetch
 		defer stop()
-		return errors.Join(Fetch(stream, d, maxSize, s), stream.Close())
+		err = Fetch(stream, d, maxSize, s)
+		_ = stream.Close() // all that was asked for is here and hashed, or err says why not
+		return err
 	}
 	if err := fetch(d, MaxManifest); err != nil {
 		return Manifest{}, err

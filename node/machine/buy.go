@@ -20,7 +20,8 @@ type job struct {
 	order   uint64 // in which the jobs of this node came
 	tasks   []*task
 	ended   bool
-	failure string // why the job ended without all its output; empty: it did not
+	cause   Cause  // why the job ended without all its output; zero: it did not
+	failure string // the same in words
 	bidAt   time.Time
 }
 
@@ -267,7 +268,7 @@ func (m *Machine) nobody(t *task, misses []market.Miss) {
 		t.since = m.now
 	}
 	if m.now.Sub(t.since) >= m.cfg.Timing.Search {
-		m.endJob(t.job, fmt.Sprintf("no provider for task %d: %s", t.index, t.missText(misses)))
+		m.endJob(t.job, CauseNobody, fmt.Sprintf("no provider for task %d: %s", t.index, t.missText(misses)))
 		return
 	}
 	t.until = m.now.Add(m.cfg.Timing.Retry)
@@ -333,7 +334,8 @@ func (m *Machine) choose(t *task) {
 		return cmp.Or(cmp.Compare(a.Charge, b.Charge), p2p.PeerID(m.lot(t, a)).Compare(p2p.PeerID(m.lot(t, b))))
 	})
 	for _, q := range t.quotes {
-		if busy[q.Provider] || q.Expires < m.now.UnixMilli() {
+		moved := q.D0 != m.leases.Position(q.Provider, q.Class)
+		if busy[q.Provider] || moved || q.Expires < m.now.UnixMilli() {
 			continue
 		}
 		if m.escrowed(t.job)+q.Charge > t.job.Max {
@@ -358,7 +360,7 @@ func (m *Machine) overBudget(t *task, q market.Quote) {
 	t.phase, t.until = taskWaiting, m.now.Add(m.cfg.Timing.Retry)
 	soonest(&m.due.buy, t.until)
 	if m.settled(t.job) {
-		m.endJob(t.job, fmt.Sprintf("budget: task %d costs up to %v atoms, and %v of the %v allowed are spent",
+		m.endJob(t.job, CauseBudget, fmt.Sprintf("budget: task %d costs up to %v atoms, and %v of the %v allowed are spent",
 			t.index, q.Charge, m.escrowed(t.job), t.job.Max))
 	}
 }
@@ -417,7 +419,7 @@ func (m *Machine) openLease(t *task, q market.Quote) {
 			return []Record{m.purchaseRecord(p), m.jobRecord(t.job)}
 		},
 		void: func(r ledger.Result) {
-			m.endJob(t.job, fmt.Sprintf("task %d: the lease would be refused: %v", t.index, r))
+			m.endJob(t.job, CauseLedger, fmt.Sprintf("task %d: the lease would be refused: %v", t.index, r))
 		},
 	})
 }
@@ -440,7 +442,7 @@ func (m *Machine) release(t *task, blame bool, why string) {
 	t.phase, t.lease, t.until = taskWaiting, ledger.OpID{}, time.Time{}
 	m.save(m.jobRecord(t.job))
 	if len(t.avoid) >= triesMax {
-		m.endJob(t.job, fmt.Sprintf("task %d: %d providers failed it, the last one so: %s", t.index, len(t.avoid), why))
+		m.endJob(t.job, CauseProviders, fmt.Sprintf("task %d: %d providers failed it, the last one so: %s", t.index, len(t.avoid), why))
 	}
 	soonest(&m.due.buy, m.now)
 }
@@ -457,23 +459,23 @@ func (m *Machine) finish(t *task, r market.Report) {
 		}
 		m.note(Note{Fact: fact, Job: j.ID, Task: t.of, Peer: t.by})
 		if fact == FactMismatch {
-			m.endJob(j, fmt.Sprintf("task %d gave another output when %s ran it again", t.of, t.by.Short()))
+			m.endJob(j, CauseMismatch, fmt.Sprintf("task %d gave another output when %s ran it again", t.of, t.by.Short()))
 			return
 		}
 	}
 	if !slices.ContainsFunc(j.tasks, func(t *task) bool { return t.phase != taskDone }) {
-		m.endJob(j, "")
+		m.endJob(j, 0, "")
 		return
 	}
 	m.save(m.jobRecord(j))
 	soonest(&m.due.buy, m.now)
 }
 
-func (m *Machine) endJob(j *job, failure string) {
+func (m *Machine) endJob(j *job, cause Cause, failure string) {
 	if j.ended {
 		return
 	}
-	j.ended, j.failure = true, failure
+	j.ended, j.cause, j.failure = true, cause, failure
 	m.save(m.jobRecord(j))
 	m.note(Note{Fact: FactJobDone, Job: j.ID, Text: failure})
 	soonest(&m.due.buy, m.now)

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -21,7 +22,11 @@ type Genesis struct {
 
 // Validate reports everything that is wrong with the genesis.
 func (g *Genesis) Validate() error {
-	return errors.Join(g.Ledger.Validate(), g.Market.Validate(), g.Proofs.Validate())
+	var admission error
+	if g.Proofs.Admission != market.Admission {
+		admission = fmt.Errorf("proofs parameter Admission = %d: the market admits after %d", g.Proofs.Admission, market.Admission)
+	}
+	return errors.Join(g.Ledger.Validate(), g.Market.Validate(), g.Proofs.Validate(), admission)
 }
 
 // Network returns the digest of the canonical bytes of the genesis.

@@ -218,6 +218,7 @@ func (m *Machine) jobRecord(j *job) Record {
 	w.U32(j.Check)
 	w.U32(j.MemoryPages)
 	w.Bool(j.ended)
+	w.U8(uint8(j.cause))
 	w.Blob([]byte(j.failure))
 	w.Count(len(j.tasks))
 	for _, t := range j.tasks {
@@ -252,6 +253,7 @@ func takeJob(r *wire.Reader) *job {
 	j.InputName = r.Text(255)
 	j.Tasks, j.Check, j.MemoryPages = r.U32(), r.U32(), r.U32()
 	j.ended = r.Bool()
+	j.cause = Cause(r.U8())
 	j.failure = string(r.Blob(1 << 16))
 	j.tasks = make([]*task, r.Count(2*MaxTasks, 72))
 	for i := range j.tasks {

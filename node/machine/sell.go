@@ -325,15 +325,14 @@ func (m *Machine) cancelled(from p2p.PeerID, v market.Voucher) {
 	m.endSale(s, market.PhaseFailed, market.EndClientStop, "the client has ended the lease")
 }
 
-// tryClose closes a lease whose job has ended once all that was used is paid, or
-// the client has said that it pays no more, or has been silent for too long.
+// tryClose closes a lease whose job has ended once the client has sent its final
+// voucher, which says that the output is there, or has been silent for too long.
 func (m *Machine) tryClose(s *sale) {
 	if s.phase != saleDone {
 		return
 	}
-	full := s.voucher.Final || s.voucher.Used >= s.report.Used
-	if !full && m.now.Before(s.paidAt.Add(m.cfg.Timing.Grace)) {
-		return
+	if !s.voucher.Final && m.now.Before(s.paidAt.Add(m.cfg.Timing.Grace)) {
+		return // the output may still be on its way
 	}
 	s.phase = saleClosing
 	m.saveSale(s)

@@ -30,12 +30,43 @@ func (m *Machine) Peers() int { return len(m.peers) }
 // Sales returns the number of leases that the node serves now.
 func (m *Machine) Sales() int { return len(m.sales) }
 
+// A Cause says why a job ended without all its output. Causes are append-only;
+// the zero Cause is none.
+type Cause uint8
+
+// The causes.
+const (
+	CauseNobody    Cause = 1 // nobody offers what a task needs
+	CauseBudget    Cause = 2 // it would cost more than the order allows
+	CauseLedger    Cause = 3 // the ledger would refuse the lease
+	CauseProviders Cause = 4 // too many providers failed a task
+	CauseMismatch  Cause = 5 // a task that ran twice gave two outputs
+)
+
+// causeNames are the names of the causes, by number.
+var causeNames = [...]string{
+	CauseNobody: "nobody", CauseBudget: "budget", CauseLedger: "ledger", CauseProviders: "providers",
+	CauseMismatch: "mismatch",
+}
+
+// String returns the cause's name, and nothing for none.
+func (c Cause) String() string {
+	if int(c) < len(causeNames) {
+		return causeNames[c]
+	}
+	return "unknown"
+}
+
+// MarshalText writes the cause as String does.
+func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // A JobView tells how a job stands.
 type JobView struct {
 	Order   Job
 	Done    bool   // every task's output is here, or the job has failed
 	Settled bool   // no lease of the job is open
-	Failure string // why the job failed; empty: it did not
+	Cause   Cause  // why the job failed; zero: it did not
+	Failure string // the same in words
 	Tasks   []TaskView
 	Leases  []LeaseView
 }
@@ -65,7 +96,7 @@ func (m *Machine) Job(id p2p.Digest) (JobView, bool) {
 	if j == nil {
 		return JobView{}, false
 	}
-	v := JobView{Order: j.Job, Done: j.ended, Settled: j.ended && m.settled(j), Failure: j.failure}
+	v := JobView{Order: j.Job, Done: j.ended, Settled: j.ended && m.settled(j), Cause: j.cause, Failure: j.failure}
 	for _, t := range j.tasks {
 		tv := TaskView{Index: t.index, Of: t.of, Done: t.phase == taskDone, Lease: t.lease}
 		if t.phase == taskHired || t.phase == taskDone {
