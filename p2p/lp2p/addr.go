@@ -60,8 +60,8 @@ type listenAddr struct {
 // parseListen reads an address to listen on: TCP, or QUIC in a public network.
 func parseListen(s string, private bool) (listenAddr, error) {
 	wrong := func(err error) (listenAddr, error) {
-		return listenAddr{}, fmt.Errorf("listen address %q: %w (want the likes of /ip4/0.0.0.0/tcp/%s or /ip4/0.0.0.0/udp/%s/quic-v1): %w",
-			s, ErrAddress, Port, Port, err)
+		const likes = "/ip4/0.0.0.0/tcp/" + Port + " or /ip4/0.0.0.0/udp/" + Port + "/quic-v1"
+		return listenAddr{}, fmt.Errorf("listen address %q: %w (want the likes of %s): %w", s, ErrAddress, likes, err)
 	}
 	addr, err := ma.NewMultiaddr(s)
 	if err != nil {
@@ -103,7 +103,7 @@ func (a listenAddr) listen(n network.Network) error {
 func (a listenAddr) probe() error {
 	kind, where, err := manet.DialArgs(a.addr)
 	if err != nil || kind != "tcp4" && kind != "tcp6" {
-		return nil //nolint:nilerr // QUIC does not share its port: Listen itself fails
+		return nil // QUIC does not share its port: Listen itself fails
 	}
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), kind, where)
 	if err != nil {

@@ -232,7 +232,7 @@ func TestStreamFlood(t *testing.T) {
 	for i := range flood {
 		p := protocol.ID(door)
 		if i%2 == 1 {
-			p = protocol.ID(h.askProtocol())
+			p = h.askProtocol()
 		}
 		s, err := raw.NewStream(t.Context(), AddrID(h.Self()), p)
 		if err != nil {

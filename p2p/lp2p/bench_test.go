@@ -56,7 +56,8 @@ const benchBytes = 64 << 20
 // sink is the far side.
 func sink(s io.ReadWriter) {
 	for {
-		if n, err := io.CopyBuffer(io.Discard, io.LimitReader(s, benchBytes), make([]byte, 256<<10)); err != nil || n < benchBytes {
+		n, err := io.CopyBuffer(io.Discard, io.LimitReader(s, benchBytes), make([]byte, 256<<10))
+		if err != nil || n < benchBytes {
 			return
 		}
 		if _, err := s.Write([]byte{1}); err != nil {
@@ -110,7 +111,7 @@ func openOurs(t testing.TB, listen string) io.ReadWriteCloser {
 
 // BenchmarkSend sends direct messages of 256 bytes and waits for the last.
 func BenchmarkSend(b *testing.B) {
-	n := hostNetwork{listen: overTCP}
+	n := hostNetwork{listen: overTCP, limits: lp2p.Limits{Rate: 1 << 30}}
 	got := make(chan struct{}, 1<<16)
 	const proto = p2p.Protocol("/pinfi/test/send/1")
 	handler := transport.Handler{

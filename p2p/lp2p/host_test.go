@@ -82,13 +82,15 @@ func TestPeerIDs(t *testing.T) {
 func TestBadAddresses(t *testing.T) {
 	good := "/p2p/" + AddrID(p2p.IdentityFromSeed([32]byte{9}).PeerID()).String()
 	for name, change := range map[string]func(*Config){
-		"listen no multiaddr":  func(c *Config) { c.Listen = []string{"0.0.0.0:4747"} },
-		"listen on sctp":       func(c *Config) { c.Listen = []string{"/ip4/0.0.0.0/sctp/4747"} },
-		"listen on plain udp":  func(c *Config) { c.Listen = []string{"/ip4/0.0.0.0/udp/4747"} },
-		"listen, key and quic": func(c *Config) { c.Listen, c.PSK = []string{"/ip4/0.0.0.0/udp/0/quic-v1"}, make([]byte, 32) },
-		"peer no multiaddr":    func(c *Config) { c.Peers = []string{"example.org:4747"} },
-		"peer without id":      func(c *Config) { c.Peers = []string{"/ip4/192.0.2.1/tcp/4747"} },
-		"peer without place":   func(c *Config) { c.Peers = []string{good} },
+		"listen no multiaddr": func(c *Config) { c.Listen = []string{"0.0.0.0:4747"} },
+		"listen on sctp":      func(c *Config) { c.Listen = []string{"/ip4/0.0.0.0/sctp/4747"} },
+		"listen on plain udp": func(c *Config) { c.Listen = []string{"/ip4/0.0.0.0/udp/4747"} },
+		"listen, key and quic": func(c *Config) {
+			c.Listen, c.PSK = []string{"/ip4/0.0.0.0/udp/0/quic-v1"}, make([]byte, 32)
+		},
+		"peer no multiaddr":  func(c *Config) { c.Peers = []string{"example.org:4747"} },
+		"peer without id":    func(c *Config) { c.Peers = []string{"/ip4/192.0.2.1/tcp/4747"} },
+		"peer without place": func(c *Config) { c.Peers = []string{good} },
 		"peer with a foreign key": func(c *Config) {
 			c.Peers = []string{"/ip4/192.0.2.1/tcp/4747/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"}
 		},
@@ -145,7 +147,8 @@ func TestPortInUse(t *testing.T) {
 		cfg := config(3)
 		cfg.Listen = []string{"/ip4/127.0.0.1/tcp/0", addr}
 		_, err := New(t.Context(), cfg)
-		if !errors.Is(err, ErrListen) || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "--listen") {
+		if !errors.Is(err, ErrListen) || !strings.Contains(err.Error(), addr+": ") ||
+			!strings.Contains(err.Error(), "--listen") {
 			t.Errorf("%s: %v, want ErrListen with the address and the flag", name, err)
 		}
 	}

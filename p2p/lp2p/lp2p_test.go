@@ -18,6 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type hostNetwork struct {
 	listen string
 	psk    []byte
+	limits lp2p.Limits
 	next   uint32
 	hosts  []*lp2p.Host
 }
@@ -26,7 +27,7 @@ func (n *hostNetwork) Join(t testing.TB, handler transport.Handler) transporttes
 	t.Helper()
 	n.next++
 	h, err := lp2p.New(t.Context(), lp2p.Config{
-		Identity: identity(n.next), Listen: []string{n.listen}, PSK: n.psk, Handler: handler,
+		Identity: identity(n.next), Listen: []string{n.listen}, PSK: n.psk, Limits: n.limits, Handler: handler,
 	})
 	if err != nil {
 		t.Fatalf("start host: %v", err)

@@ -352,36 +352,32 @@ func testConcurrent(t *testing.T, n Network) {
 	var wait sync.WaitGroup
 	for w := range workers {
 		wait.Go(func() {
-			from, to := all[w%3], all[(w+1)%3]
 			for i := range messages {
-				text := fmt.Sprintf("%d of worker %d", i, w)
-				for {
-					err := from.Send(t.Context(), to.Self(), direct, message(text))
-					if err == nil {
-						break
-					}
-					if !errors.Is(err, transport.ErrBusy) {
-						t.Errorf("send %q: %v", text, err)
-						return
-					}
-				}
-				if err := from.Publish(t.Context(), topic, message(text)); err != nil {
-					t.Errorf("publish %q: %v", text, err)
-				}
+				insist(t, all[w%3], all[(w+1)%3], fmt.Sprintf("%d of worker %d", i, w))
 			}
 		})
 	}
 	wait.Wait()
 	for w := range workers {
 		to := all[(w+1)%3]
-		to.wait(t, fmt.Sprintf("messages of worker %d", w), func() bool {
-			for i := range messages {
-				if to.count(fmt.Sprintf("%d of worker %d", i, w), direct) != 1 {
-					return false
-				}
-			}
-			return true
-		})
+		for i := range messages {
+			text := fmt.Sprintf("%d of worker %d", i, w)
+			to.wait(t, text, func() bool { return to.count(text, direct) == 1 })
+		}
+	}
+}
+
+// insist publishes a message, and sends it as often as the queue is full.
+func insist(t testing.TB, from, to *station, text string) {
+	if err := from.Publish(t.Context(), topic, message(text)); err != nil {
+		t.Errorf("publish %q: %v", text, err)
+	}
+	err := transport.ErrBusy
+	for errors.Is(err, transport.ErrBusy) {
+		err = from.Send(t.Context(), to.Self(), direct, message(text))
+	}
+	if err != nil {
+		t.Errorf("send %q: %v", text, err)
 	}
 }
 

@@ -136,8 +136,8 @@ func TestReaderSticks(t *testing.T) {
 		t.Error("a broken reader fills something")
 	}
 	r.Fail(errors.New("second"))
-	if first == nil || !errors.Is(r.Close(), ErrValue) || r.Err() != first {
-		t.Errorf("error is %v, was %v", r.Err(), first)
+	if last := r.Close(); first == nil || !errors.Is(last, first) || !errors.Is(last, ErrValue) {
+		t.Errorf("error is %v, was %v", last, first)
 	}
 }
 
