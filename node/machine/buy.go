@@ -34,7 +34,8 @@ type task struct {
 	phase  taskPhase
 	lease  ledger.OpID    // in phase taskHired
 	by     p2p.PeerID     // who serves, or served, it
-	avoid  []p2p.PeerID   // who failed it
+	avoid  []p2p.PeerID   // who failed it lately
+	fails  uint32         // how often a provider failed it
 	result market.Report  // in phase taskDone
 	quotes []market.Quote // in phase taskAsking
 	asked  int
@@ -60,7 +61,7 @@ const (
 	taskDone
 )
 
-// triesMax is how many providers may fail a task before its job fails.
+// triesMax is how often providers may fail a task before its job fails.
 const triesMax = 8
 
 // asksMax is how many providers are asked for a quote of a task.
@@ -101,7 +102,8 @@ func (m *Machine) submit(order Job) {
 		return
 	}
 	if len(m.jobs) >= m.cfg.Limits.Jobs && !m.forgetJob() {
-		m.note(Note{Fact: FactJobDone, Job: order.ID, Text: fmt.Sprintf("job: %d jobs are under way, at most %d", len(m.jobs), m.cfg.Limits.Jobs)})
+		why := fmt.Sprintf("job: %d jobs are under way, at most %d", len(m.jobs), m.cfg.Limits.Jobs)
+		m.note(Note{Fact: FactJobDone, Job: order.ID, Text: why})
 		return
 	}
 	j := &job{Job: order, order: m.nextOrder()}
@@ -266,6 +268,9 @@ func (m *Machine) rank(j *job, avoid []p2p.PeerID) ([]market.Candidate, []market
 func (m *Machine) nobody(t *task, misses []market.Miss) {
 	if t.since.IsZero() {
 		t.since = m.now
+	}
+	if len(t.avoid) > 0 && m.now.Sub(t.since) >= m.cfg.Timing.Patience {
+		t.avoid = nil // those that failed it may be back, and there is nobody else
 	}
 	if m.now.Sub(t.since) >= m.cfg.Timing.Search {
 		m.endJob(t.job, CauseNobody, fmt.Sprintf("no provider for task %d: %s", t.index, t.missText(misses)))
@@ -435,14 +440,18 @@ func (t *task) terms() market.Terms {
 
 // release takes a task from its provider; another one will be looked for.
 func (m *Machine) release(t *task, blame bool, why string) {
+	if blame {
+		t.fails++
+	}
 	if blame && !slices.Contains(t.avoid, t.by) {
 		t.avoid = append(t.avoid, t.by)
 	}
 	m.note(Note{Fact: FactAbandoned, Job: t.job.ID, Task: t.index, Peer: t.by, Lease: t.lease, Text: why})
 	t.phase, t.lease, t.until = taskWaiting, ledger.OpID{}, time.Time{}
 	m.save(m.jobRecord(t.job))
-	if len(t.avoid) >= triesMax {
-		m.endJob(t.job, CauseProviders, fmt.Sprintf("task %d: %d providers failed it, the last one so: %s", t.index, len(t.avoid), why))
+	if t.fails >= triesMax {
+		m.endJob(t.job, CauseProviders,
+			fmt.Sprintf("task %d: providers failed it %d times, the last one so: %s", t.index, t.fails, why))
 	}
 	soonest(&m.due.buy, m.now)
 }

@@ -32,7 +32,9 @@ type Sell struct {
 // Timing holds how often a machine does things and how long it waits. Every zero
 // field means its default.
 type Timing struct {
-	Frame    time.Duration // least time between two frames of a witness; 100 ms. Smaller: more traffic. Larger: slower payments.
+	// Frame is the least time between two frames of a witness; 100 ms. Smaller:
+	// more traffic. Larger: slower payments.
+	Frame    time.Duration
 	Retry    time.Duration // until a message without an answer is sent again; 1 s
 	Offer    time.Duration // between two refreshes of an offer; 15 s. An offer lives four times as long.
 	Sync     time.Duration // between two exchanges of frame heads with a random peer; 1 s

@@ -24,7 +24,8 @@ type Genesis struct {
 func (g *Genesis) Validate() error {
 	var admission error
 	if g.Proofs.Admission != market.Admission {
-		admission = fmt.Errorf("proofs parameter Admission = %d: the market admits after %d", g.Proofs.Admission, market.Admission)
+		admission = fmt.Errorf("proofs parameter Admission = %d: want %d, after which the market admits",
+			g.Proofs.Admission, market.Admission)
 	}
 	return errors.Join(g.Ledger.Validate(), g.Market.Validate(), g.Proofs.Validate(), admission)
 }

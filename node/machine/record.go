@@ -232,6 +232,7 @@ func (t *task) put(w *wire.Writer) {
 	w.U8(uint8(t.phase))
 	w.Fixed(t.lease[:])
 	w.Fixed(t.by[:])
+	w.U32(t.fails)
 	w.Count(len(t.avoid))
 	for _, id := range t.avoid {
 		w.Fixed(id[:])
@@ -260,6 +261,7 @@ func takeJob(r *wire.Reader) *job {
 		t := &task{job: j, index: uint32(i), of: r.U32(), phase: taskPhase(r.U8())}
 		r.Into(t.lease[:])
 		r.Into(t.by[:])
+		t.fails = r.U32()
 		t.avoid = make([]p2p.PeerID, r.Count(triesMax, 32))
 		for k := range t.avoid {
 			r.Into(t.avoid[k][:])
