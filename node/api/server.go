@@ -78,6 +78,8 @@ type Limits struct {
 	Blob        int64 // bytes of a file; 1 GiB. Smaller: large inputs are refused. Larger: one upload may fill the disk.
 	Subscribers int   // streams of events at once; 32
 	Backlog     int   // events that wait for one subscriber before it is cut off; 1024
+
+	Answer time.Duration // for the node to answer; 10 s. Shorter: a busy node seems to be gone.
 }
 
 func (l Limits) withDefaults() Limits {
@@ -89,6 +91,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Backlog == 0 {
 		l.Backlog = 1024
+	}
+	if l.Answer == 0 {
+		l.Answer = 10 * time.Second
 	}
 	return l
 }
@@ -109,7 +114,7 @@ func (c *Config) validate() error {
 	if err := c.Token.validate(); err != nil {
 		errs = append(errs, fmt.Errorf("api config: %w", err))
 	}
-	if l := c.Limits; l.Blob < 0 || l.Subscribers < 0 || l.Backlog < 0 {
+	if l := c.Limits; l.Blob < 0 || l.Subscribers < 0 || l.Backlog < 0 || l.Answer < 0 {
 		errs = append(errs, fmt.Errorf("api config: limits %+v: none may be negative", l))
 	}
 	return errors.Join(errs...)
@@ -118,7 +123,6 @@ func (c *Config) validate() error {
 // Times that the server allows. A stream of events has no end of its own.
 const (
 	headerTimeout = 5 * time.Second  // for the head of a request
-	answerTimeout = 10 * time.Second // for the node to answer
 	moveTimeout   = 30 * time.Second // for the next bytes of a body, in either direction
 	idleTimeout   = time.Minute      // between two requests on one connection
 	stopTimeout   = 5 * time.Second  // for requests under way when the server ends
@@ -268,7 +272,7 @@ func (r *requests) close() {
 // ask runs f with the machine to itself. When it returns an error f may still
 // run, so what f writes must not be looked at.
 func (s *Server) ask(ctx context.Context, f func(*machine.Machine)) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Answer)
 	defer cancel()
 	defer context.AfterFunc(s.asking, cancel)()
 	if err := s.cfg.Node.Ask(ctx, f); err != nil {
