@@ -21,11 +21,14 @@ import (
 // The demo's network.
 const (
 	demoProviders = 4
-	demoSlot      = 500 * time.Millisecond
-	demoEpoch     = 3 * time.Second
 	demoTimeout   = 4 * time.Minute
 	demoTasks     = 8
 )
+
+// demoRules make a storm a second, so that nobody waits for three of them.
+func demoRules() localRules {
+	return localRules{name: "demo", slot: 500 * time.Millisecond, epoch: 3 * time.Second, stormPer: 2}
+}
 
 // A demo is a whole network on this machine, one job on it, and its books.
 type demo struct {
@@ -176,7 +179,7 @@ func (d *demo) play(ctx context.Context, module []byte, input *os.File) error {
 // start makes the network's genesis and starts its nodes.
 func (d *demo) start(ctx context.Context) error {
 	l := &launcher{env: d.env, inProcess: d.inProcess, hub: transport.NewHub()}
-	dirs, err := layNetwork(d.folder, "demo", demoSlot, demoEpoch, demoProviders)
+	dirs, err := layNetwork(d.folder, demoRules(), demoProviders)
 	if err != nil {
 		return err
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The devnet's times: docs/spec/cli.md.
-const (
-	devnetSlot  = 500 * time.Millisecond
-	devnetEpoch = 10 * time.Second
-)
+// devnetRules make a storm every 15 seconds: the network is there to stay, and
+// what proofs say stays on the ledger.
+func devnetRules() localRules {
+	return localRules{name: "devnet", slot: 500 * time.Millisecond, epoch: 10 * time.Second, stormPer: 30}
+}
 
 // devnetDir returns the folder of the network that stays on this machine.
 func devnetDir(env environment) string { return filepath.Join(dataDir(env), "devnet") }
@@ -57,7 +57,7 @@ func devnetUp(ctx context.Context, env environment, dir string, providers int, a
 		return err
 	}
 	if len(dirs) == 0 {
-		if dirs, err = layNetwork(dir, "devnet", devnetSlot, devnetEpoch, providers); err != nil {
+		if dirs, err = layNetwork(dir, devnetRules(), providers); err != nil {
 			return err
 		}
 	}

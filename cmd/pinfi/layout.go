@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/pinfi/pinfi/p2p"
 )
 
 // layNetwork makes the folders of a network on this machine: its providers, then
 // its client, each with the genesis and an identity. It returns the folders.
-func layNetwork(folder, name string, slot, epoch time.Duration, providers int) ([]string, error) {
+func layNetwork(folder string, rules localRules, providers int) ([]string, error) {
 	var dirs []string
 	var ids []*p2p.Identity
 	for i := range providers + 1 {
@@ -29,9 +28,9 @@ func layNetwork(folder, name string, slot, epoch time.Duration, providers int) (
 		}
 		dirs, ids = append(dirs, dir), append(ids, id)
 	}
-	g := localGenesis(name, slot, epoch, ids[:providers], ids[providers].PeerID())
+	g := localGenesis(rules, ids[:providers], ids[providers].PeerID())
 	if err := g.Validate(); err != nil {
-		return nil, fmt.Errorf("genesis of %s: %w", name, err)
+		return nil, fmt.Errorf("genesis of %s: %w", rules.name, err)
 	}
 	for _, dir := range dirs {
 		if err := writeGenesis(filepath.Join(dir, genesisName), g); err != nil {

@@ -21,14 +21,22 @@ const (
 	clientTokens = 1_000 * ledger.Token
 )
 
+// localRules are what demo and devnet differ in.
+type localRules struct {
+	name     string
+	slot     time.Duration
+	epoch    time.Duration
+	stormPer uint32 // one beat in so many is a storm
+}
+
 // localGenesis returns the genesis of a network on this machine: every provider is
 // a witness with equal stake, and the client starts with money.
-func localGenesis(name string, slot, epoch time.Duration, providers []*p2p.Identity, client p2p.PeerID) *machine.Genesis {
+func localGenesis(rules localRules, providers []*p2p.Identity, client p2p.PeerID) *machine.Genesis {
 	n := uint64(len(providers))
 	g := &machine.Genesis{
 		Ledger: ledger.Genesis{
-			Name: name, Start: time.Now().UnixMilli(), MinFee: 1_000,
-			SlotMillis: uint32(slot.Milliseconds()), EpochMillis: uint32(epoch.Milliseconds()),
+			Name: rules.name, Start: time.Now().UnixMilli(), MinFee: 1_000,
+			SlotMillis: uint32(rules.slot.Milliseconds()), EpochMillis: uint32(rules.epoch.Milliseconds()),
 			Alloc: []ledger.Alloc{{Account: client, Amount: clientTokens}},
 		},
 		Market: market.Params{
@@ -39,7 +47,7 @@ func localGenesis(name string, slot, epoch time.Duration, providers []*p2p.Ident
 			}},
 		},
 		Proofs: proofs.Params{
-			M: 128, N: 128, K: 1024, MaxRounds: 512, Samples: 16, Window: 1, Delta: 2, Sample: 1, StormPer: 2,
+			M: 128, N: 128, K: 1024, MaxRounds: 512, Samples: 16, Window: 1, Delta: 2, Sample: 1, StormPer: rules.stormPer,
 			Admission: market.Admission, Reference: 10_000_000,
 		},
 	}
