@@ -33,7 +33,8 @@ func TestBlobs(t *testing.T) {
 		}
 		want := api.Blob{Digest: p2p.SumContent([]byte(content)), Size: int64(len(content))}
 		for name, from := range map[string]io.Reader{
-			"reader": strings.NewReader(content), "file": f, "stream": iotest.OneByteReader(strings.NewReader(content[:min(9, len(content))])),
+			"reader": strings.NewReader(content), "file": f,
+			"stream": iotest.OneByteReader(strings.NewReader(content[:min(9, len(content))])),
 		} {
 			got, err := r.PutBlob(t.Context(), from)
 			if name == "stream" {
@@ -106,7 +107,8 @@ func TestBrokenUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := serve(t, api.Config{Files: store})
-	if _, err := r.PutBlob(t.Context(), io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrClosedPipe))); err == nil {
+	half := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrClosedPipe))
+	if _, err := r.PutBlob(t.Context(), half); err == nil {
 		t.Error("half a file was put without an error")
 	}
 	conn, err := net.Dial("unix", r.cfg.Socket)

@@ -124,8 +124,10 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s %s: %s %q: %v", c.method, c.path, res.Status, body, err)
 			continue
 		}
-		if res.StatusCode != c.status || p.Status != c.status || p.Code != c.code || !strings.Contains(p.Error(), c.words) {
-			t.Errorf("%s %s %s: %s %s, want %d %s with %q", c.method, c.path, c.body, res.Status, body, c.status, c.code, c.words)
+		if res.StatusCode != c.status || p.Status != c.status || p.Code != c.code ||
+			!strings.Contains(p.Error(), c.words) {
+			t.Errorf("%s %s %s: %s %s, want %d %s with %q",
+				c.method, c.path, c.body, res.Status, body, c.status, c.code, c.words)
 		}
 		if ct := res.Header.Get("Content-Type"); ct != "application/problem+json" {
 			t.Errorf("%s %s: content type %q", c.method, c.path, ct)
@@ -153,13 +155,15 @@ func TestDocument(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"get /v1/blobs/{digest}", "get /v1/devices", "get /v1/events", "get /v1/jobs", "get /v1/jobs/{id}", "get /v1/ledger",
-		"get /v1/openapi.json", "get /v1/outputs/{digest}", "get /v1/status", "post /v1/jobs", "post /v1/stop", "put /v1/blobs",
+		"get /v1/blobs/{digest}", "get /v1/devices", "get /v1/events", "get /v1/jobs", "get /v1/jobs/{id}",
+		"get /v1/ledger", "get /v1/openapi.json", "get /v1/outputs/{digest}", "get /v1/status",
+		"post /v1/jobs", "post /v1/stop", "put /v1/blobs",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("paths %v, want %v", got, want)
 	}
-	if strings.Contains(body, "$schema") || strings.Contains(body, "ErrorModel") || !strings.HasPrefix(doc.OpenAPI, "3.1") {
+	if strings.Contains(body, "$schema") || strings.Contains(body, "ErrorModel") ||
+		!strings.HasPrefix(doc.OpenAPI, "3.1") {
 		t.Errorf("document %s has $schema or ErrorModel", doc.OpenAPI)
 	}
 	for _, name := range []string{"Problem", "Status", "Job", "Order", "Event", "Blob", "Lease"} {

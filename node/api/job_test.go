@@ -73,7 +73,8 @@ func TestJob(t *testing.T) {
 		t.Errorf("facts %v, want 4 hired, 4 finished, 1 matched, 1 job done", facts)
 	}
 	j, err := c.WaitSettled(t.Context(), ticket.ID, nil)
-	if err != nil || !j.Settled || j.Ended != 4 || j.Tasks != 4 || j.Order.Class != "cpu.small" || j.Order.Region != node.Region {
+	if err != nil || !j.Settled || j.Ended != 4 || j.Tasks != 4 || j.Order.Class != "cpu.small" ||
+		j.Order.Region != node.Region {
 		t.Fatalf("%+v, %v", j, err)
 	}
 	wantRuns(t, c, &j)
@@ -98,7 +99,8 @@ func wantRuns(t *testing.T, c *rig, j *api.Job) {
 			t.Errorf("output of run %d: %+v, %v", i, out, err)
 			continue
 		}
-		if b, err := os.ReadFile(filepath.Join(dir, out.Files[0].Path)); err != nil || !strings.Contains(string(b), "hello") {
+		b, err := os.ReadFile(filepath.Join(dir, out.Files[0].Path))
+		if err != nil || !strings.Contains(string(b), "hello") {
 			t.Errorf("output of run %d: %q, %v", i, b, err)
 		}
 		if _, err := c.GetBlob(t.Context(), io.Discard, run.Log); err != nil {
@@ -128,7 +130,8 @@ func wantLeases(t *testing.T, j *api.Job) {
 		}
 		escrow, paid, burned, refund = escrow+l.Escrow, paid+l.Paid.Total, burned+l.Paid.Burn, refund+l.Refund
 	}
-	if len(j.Leases) < 4 || escrow != j.Escrow || paid != j.Paid || burned != j.Burned || refund != j.Refund || escrow != paid+refund {
+	if len(j.Leases) < 4 || escrow != j.Escrow || paid != j.Paid || burned != j.Burned || refund != j.Refund ||
+		escrow != paid+refund {
 		t.Errorf("%d leases add up to %v %v %v %v, the job says %+v", len(j.Leases), escrow, paid, burned, refund, j.Summary)
 	}
 }
@@ -152,12 +155,14 @@ func wantBooks(t *testing.T, c *rig, providers []*rig, j *api.Job) {
 	if err != nil || l.Account == nil || l.Account.ID != self || l.Account.Balance+j.Paid > 1000*ledger.Token {
 		t.Fatalf("%+v, %v", l, err)
 	}
-	if s := l.Supply; s.Total != 4000*ledger.Token || s.Escrowed != 0 || s.Burned < j.Burned || s.Bonded != 3000*ledger.Token {
+	if s := l.Supply; s.Total != 4000*ledger.Token || s.Escrowed != 0 || s.Burned < j.Burned ||
+		s.Bonded != 3000*ledger.Token {
 		t.Errorf("supply %+v", s)
 	}
 	st, err := c.Status(t.Context())
-	if err != nil || st.Role != api.RoleLight || st.Self != self || st.Reached != 3 || st.Balance != l.Account.Balance ||
-		st.Offers != 3 || st.Jobs != 1 || st.Version != "test" || len(st.Devices) != 0 || st.Counts.Steps == 0 || st.Slot == 0 {
+	if err != nil || st.Role != api.RoleLight || st.Self != self || st.Reached != 3 ||
+		st.Balance != l.Account.Balance || st.Offers != 3 || st.Jobs != 1 || st.Version != "test" ||
+		len(st.Devices) != 0 || st.Counts.Steps == 0 || st.Slot == 0 {
 		t.Errorf("client %+v, %v", st, err)
 	}
 	if n := st.Network; n.Name != "test" || n.Digest.IsZero() || n.BetaBps != 2000 || n.SigmaBps != 9000 ||

@@ -55,7 +55,8 @@ func TestSocketModes(t *testing.T) {
 		if err := os.Chmod(filepath.Dir(path), mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := listen(t, api.Config{Socket: path}); !errors.Is(err, api.ErrUnsafe) || !strings.Contains(err.Error(), "chmod 700") {
+		_, err := listen(t, api.Config{Socket: path})
+		if !errors.Is(err, api.ErrUnsafe) || !strings.Contains(err.Error(), "chmod 700") {
 			t.Errorf("folder of mode %o: %v, want ErrUnsafe", mode, err)
 		}
 	}
