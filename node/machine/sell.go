@@ -171,7 +171,8 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 	m.sendReport(s)
 }
 
-// accept signs LeaseAccept when its turn in the lane comes. When the price has
+// accept signs LeaseAccept when its turn in the lane comes, even when the job has
+// ended by then: without it there is nothing to be paid from. When the price has
 // moved above the escrow meanwhile, the lease is closed with a full refund.
 func (m *Machine) accept(s *sale) {
 	m.want(m.classLane(), intent{
@@ -179,7 +180,7 @@ func (m *Machine) accept(s *sale) {
 		key:  p2p.Sum("accept", s.lease[:]),
 		body: func() ([]byte, bool) {
 			l, ok := m.leases.Lease(s.lease)
-			if !ok || l.State != market.StateOpen || s.phase == saleClosing {
+			if !ok || l.State != market.StateOpen || s.phase == saleClosing && s.voucher.Used == 0 {
 				return nil, false
 			}
 			d0 := m.leases.Position(m.cfg.Self, l.Class)
@@ -407,11 +408,11 @@ func (m *Machine) wakeSales() {
 // ledger may not know the lease yet when a life begins: what is queued then finds
 // no lease, and is queued again when the LeaseOpen is applied.
 func (m *Machine) resumeSale(s *sale) {
+	l, ok := m.leases.Lease(s.lease)
+	if ok && l.State == market.StateOpen {
+		m.accept(s)
+	}
 	if s.phase == saleClosing {
 		m.closeLease(s)
-		return
-	}
-	if l, ok := m.leases.Lease(s.lease); ok && l.State == market.StateOpen {
-		m.accept(s)
 	}
 }
