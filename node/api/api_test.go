@@ -41,11 +41,10 @@ const token = api.Token("00112233445566778899aabbccddeeff00112233445566778899aab
 // of a socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pinfi")
-	if err != nil {
+	dir := filepath.Join(t.TempDir(), "s")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
@@ -173,7 +172,7 @@ func (r *rig) raw(method, path, body string, header map[string]string) (*http.Re
 // wantProblem checks that an error is a Problem with a code and words.
 func wantProblem(t *testing.T, err error, code api.Code, words ...string) {
 	t.Helper()
-	p, ok := errors.AsType[*api.Problem](err)
+	p, ok := errors.AsType[*api.ProblemError](err)
 	if !ok || p.Code != code {
 		t.Errorf("got error %v, want a problem with code %s", err, code)
 		return

@@ -104,7 +104,7 @@ func (p *patientWriter) Write(b []byte) (int, error) {
 	return p.Writer.Write(b)
 }
 
-func unknownBlob(d p2p.Digest) *Problem {
+func unknownBlob(d p2p.Digest) *ProblemError {
 	return problem(http.StatusNotFound, CodeUnknownBlob,
 		"file %v is not among the node's; outputs are there once their task has ended", d)
 }

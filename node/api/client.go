@@ -20,7 +20,7 @@ import (
 )
 
 // The ways in which a client does not get through. Problems that the node itself
-// has come as *Problem.
+// has come as *ProblemError.
 var (
 	// ErrNoNode says that no node answers there.
 	ErrNoNode = errors.New("no node answers")
@@ -32,7 +32,7 @@ var (
 const bodyMax = 64 << 20
 
 // A Client speaks to one node. Its methods may be called from any goroutine. They
-// fail with a *Problem when the node refuses, and with ErrNoNode when there is
+// fail with a *ProblemError when the node refuses, and with ErrNoNode when there is
 // none.
 type Client struct {
 	http  *http.Client
@@ -286,7 +286,7 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	defer res.Body.Close()
-	p := &Problem{}
+	p := &ProblemError{}
 	if err := json.NewDecoder(io.LimitReader(res.Body, bodyMax)).Decode(p); err != nil || p.Code == "" {
 		return nil, fmt.Errorf("ask the node at %s: it answers %q and nothing else: is it another program?",
 			c.where, res.Status)

@@ -154,7 +154,7 @@ func (s *stream) send(kind string, v any) error {
 func (s *stream) comment(text string) error { return s.write(fmt.Appendf(nil, ": %s\n\n", text)) }
 
 // end says why there will be no more.
-func (s *stream) end(p *Problem) { _ = s.send("end", p) } // the connection ends either way
+func (s *stream) end(p *ProblemError) { _ = s.send("end", p) } // the connection ends either way
 
 func (s *stream) write(b []byte) error {
 	if err := s.control.SetWriteDeadline(time.Now().Add(moveTimeout)); err != nil {

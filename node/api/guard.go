@@ -37,7 +37,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // refuse returns why a request may not be answered, or nil. Host comes first: a
 // page of a foreign host whose name was made to point at this machine must not
 // find out whether it guessed a token.
-func (s *Server) refuse(r *http.Request) *Problem {
+func (s *Server) refuse(r *http.Request) *ProblemError {
 	if !local(r.Host) {
 		return problem(http.StatusForbidden, CodeForeign,
 			"host %.100q: this API answers to localhost and the loopback addresses only", r.Host)

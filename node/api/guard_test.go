@@ -119,7 +119,7 @@ func TestProblems(t *testing.T) {
 		{"POST", "/v1/jobs", order + `,"module":"ab"}`, 422, api.CodeInvalid, "body.module"},
 	} {
 		res, body := r.raw(c.method, c.path, c.body, nil)
-		var p api.Problem
+		var p api.ProblemError
 		if err := json.Unmarshal([]byte(body), &p); err != nil {
 			t.Errorf("%s %s: %s %q: %v", c.method, c.path, res.Status, body, err)
 			continue

@@ -152,8 +152,10 @@ func (s *Server) job(ctx context.Context, in *jobPath) (*reply[Job], error) {
 
 // summaryOf tells in short how a job stands.
 func summaryOf(v *machine.JobView) Summary {
-	out := Summary{ID: v.Order.ID, State: JobRunning, Settled: v.Settled, Cause: v.Cause.String(),
-		Failure: v.Failure, Tasks: len(v.Tasks)}
+	out := Summary{
+		ID: v.Order.ID, State: JobRunning, Settled: v.Settled, Cause: v.Cause.String(), Failure: v.Failure,
+		Tasks: len(v.Tasks),
+	}
 	switch {
 	case v.Cause != 0:
 		out.State = JobFailed

@@ -36,7 +36,8 @@ const (
 	CodeStopping     Code = "stopping"             // ends a stream of events
 )
 
-// A Problem is an error of the API, as RFC 9457 wants it, with a stable code.
+// A Problem is what the API answers instead of what was asked for, as RFC 9457
+// wants it, with a stable code.
 type Problem struct {
 	Title  string `json:"title" doc:"text of the status"`
 	Status int    `json:"status" doc:"HTTP status"`
@@ -51,8 +52,11 @@ type Flaw struct {
 	Message  string `json:"message"`
 }
 
+// A ProblemError is a Problem as an error, on both sides.
+type ProblemError struct{ Problem }
+
 // Error returns the detail, then the flaws.
-func (p *Problem) Error() string {
+func (p *ProblemError) Error() string {
 	var b strings.Builder
 	b.WriteString(p.Detail)
 	for i, f := range p.Errors {
@@ -65,22 +69,27 @@ func (p *Problem) Error() string {
 	return b.String()
 }
 
-// GetStatus returns the HTTP status. It makes a Problem an error of huma's.
-func (p *Problem) GetStatus() int { return p.Status }
+// GetStatus returns the HTTP status. It makes a ProblemError an error of huma's.
+func (p *ProblemError) GetStatus() int { return p.Status }
 
 // ContentType returns the media type of problems.
-func (*Problem) ContentType(string) string { return "application/problem+json" }
+func (*ProblemError) ContentType(string) string { return problemType }
 
-// problem returns a Problem.
-func problem(status int, code Code, format string, args ...any) *Problem {
-	return &Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+// problemType is the media type of problems.
+const problemType = "application/problem+json"
+
+// problem returns a Problem as an error.
+func problem(status int, code Code, format string, args ...any) *ProblemError {
+	return &ProblemError{Problem{
+		Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...),
+	}}
 }
 
 // write sends the problem as the answer to a request.
-func (p *Problem) write(w http.ResponseWriter) {
+func (p *ProblemError) write(w http.ResponseWriter) {
 	h := w.Header()
 	h.Del("Content-Length")
-	h.Set("Content-Type", p.ContentType(""))
+	h.Set("Content-Type", problemType)
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // who does not listen is not told

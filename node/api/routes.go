@@ -119,7 +119,7 @@ func (s *Server) add(doc *huma.OpenAPI, op *huma.Operation, serve http.HandlerFu
 // problemResponse describes every answer that is a Problem.
 func problemResponse(doc *huma.OpenAPI) *huma.Response {
 	return &huma.Response{
-		Description: "Problem", Content: content((*Problem)(nil).ContentType(""), schemaOf[Problem](doc)),
+		Description: "Problem", Content: content(problemType, schemaOf[Problem](doc)),
 	}
 }
 

@@ -24,7 +24,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/node/machine"
 	"github.com/pinfi/pinfi/p2p"
 )
@@ -284,7 +283,7 @@ func (s *Server) ask(ctx context.Context, f func(*machine.Machine)) error {
 
 // role says what the node does for others.
 func (s *Server) role() Role {
-	_, witness := s.cfg.Node.Genesis().Ledger.WitnessOf(ledger.Account(s.cfg.Node.Self()))
+	_, witness := s.cfg.Node.Genesis().Ledger.WitnessOf(s.cfg.Node.Self())
 	if s.cfg.Sell != nil || witness {
 		return RoleFull
 	}

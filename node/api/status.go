@@ -25,7 +25,7 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*reply[Status], error
 		Slot: uint64(g.SlotAt(time.Now())),
 	}
 	err := s.ask(ctx, func(m *machine.Machine) {
-		self := ledger.Account(node.Self())
+		self := node.Self()
 		state := m.Replica().State()
 		st.Reached, st.Offers, st.Sales, st.Jobs = m.Peers(), m.Book().Len(), m.Sales(), len(m.Jobs())
 		st.Balance, st.Bond = state.Balance(self), state.BondOf(self)

@@ -49,7 +49,7 @@ func (c *Client) Events(ctx context.Context, job p2p.Digest) (*Events, error) {
 	return &Events{body: res.Body, lines: lines, end: cancel}, nil
 }
 
-// Next returns the next event. It fails with a *Problem when the node ends the
+// Next returns the next event. It fails with a *ProblemError when the node ends the
 // stream, with CodeSlow when this listener did not keep up, and with
 // io.ErrUnexpectedEOF when the node is gone.
 func (e *Events) Next() (Event, error) {
@@ -77,7 +77,7 @@ func (e *Events) Next() (Event, error) {
 // eventOf reads one event.
 func eventOf(kind, data string) (Event, error) {
 	if kind == "end" {
-		p := &Problem{}
+		p := &ProblemError{}
 		if err := json.Unmarshal([]byte(data), p); err != nil {
 			return Event{}, fmt.Errorf("events: %w", err)
 		}
@@ -124,7 +124,7 @@ func (c *Client) wait(ctx context.Context, id p2p.Digest, progress func(Event), 
 		if err == nil || ctx.Err() != nil {
 			return j, err
 		}
-		p, known := errors.AsType[*Problem](err)
+		p, known := errors.AsType[*ProblemError](err)
 		if !known || p.Code != CodeSlow {
 			return j, err
 		}
