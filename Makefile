@@ -74,4 +74,4 @@ soak: ## demos and fresh storms, one after another, for MINUTES=30
 
 wasm: ## rebuild the WebAssembly modules and fail if a bit differs (clang-14, lld-14, wasi-libc, else skips)
 	@if ! command -v clang-14 >/dev/null; then echo "wasm: skipped, needs Debian's clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32"; \
-	else set -ex; cd node/exec/jobs/render; ./build.sh; cd ../../testdata; ./build.sh; git diff --stat --exit-code -- . ../jobs/render; fi
+	else set -ex; cd node/exec/jobs/render; ./build.sh; cd ../../testdata; ./build.sh; chmod -x *.wasm ../jobs/render/*.wasm; git diff --stat --exit-code -- . ../jobs/render; fi
