@@ -172,6 +172,18 @@ func (s Storm) genesis() *machine.Genesis {
 	return g
 }
 
+// patient reports whether the providers of the seed wait for their pay until the
+// storm is over. Then all who deliver are paid; the others may give up a client
+// that is cut off, and lose what it had not paid yet.
+func (s Storm) patient() bool { return weather.Chance(500_000).Hits(s.draw(3, 0)) }
+
+func (s Storm) grace() time.Duration {
+	if s.patient() {
+		return s.Climate.Storm + time.Second
+	}
+	return 5 * time.Second
+}
+
 // region is where everybody in a Storm is.
 const region = "lab"
 
@@ -183,7 +195,7 @@ func (s Storm) nodes() []world.Node {
 		nodes[i] = world.Node{
 			Timing: machine.Timing{
 				Retry: 500 * time.Millisecond, Offer: 4 * time.Second, Sync: time.Second,
-				Quote: 300 * time.Millisecond, Patience: 4 * time.Second, Grace: 5 * time.Second,
+				Quote: 300 * time.Millisecond, Patience: 4 * time.Second, Grace: s.grace(),
 			},
 			Flaw: s.Flaws[i],
 		}
@@ -228,6 +240,7 @@ func (s Storm) orders(g *machine.Genesis) []order {
 func (s Storm) oracles(g *machine.Genesis, orders []order) *check.Checker {
 	cfg := check.Config{
 		Genesis: g, Outlaw: make(map[p2p.PeerID]bool), Orders: make(map[int][]machine.Job), Output: world.Output,
+		Patient: s.patient(),
 	}
 	for i := range Providers + 1 {
 		cfg.Nodes = append(cfg.Nodes, world.KeyOf(s.Seed, i).ID)

@@ -38,6 +38,7 @@ const (
 	Settled                     // no lease is open and nothing is in escrow anywhere
 	Agreement                   // all replicas have one root
 	Outputs                     // every output is what the task writes, and checks matched
+	Earned                      // whoever delivered a task's output was paid for it
 	Running                     // every node is up
 )
 
@@ -45,7 +46,7 @@ const (
 func (o Oracle) String() string {
 	names := [...]string{
 		"supply", "chains", "rivals", "memory", "paid-once", "promised", "capacity", "accused",
-		"finished", "settled", "agreement", "outputs", "running",
+		"finished", "settled", "agreement", "outputs", "earned", "running",
 	}
 	if o < 1 || int(o) > len(names) {
 		return fmt.Sprintf("oracle(%d)", uint8(o))
@@ -75,6 +76,7 @@ type Config struct {
 	Nodes   []p2p.PeerID          // by index
 	Outlaw  map[p2p.PeerID]bool   // nodes whose script breaks the rules; nothing is asked of them
 	Orders  map[int][]machine.Job // what is submitted, by node
+	Patient bool                  // providers wait for their pay for longer than faults last
 	Output  func(module, input p2p.Digest, task, tasks uint32) p2p.Digest
 }
 
@@ -347,6 +349,10 @@ func (c *Checker) ended(node int, m *machine.Machine, say complain) {
 			if want := c.cfg.Output(order.Module, order.Input, t.Of, order.Tasks); !t.Done || t.Output != want {
 				say(Outputs, node, "job %s task %d: done %v, output %s, want %s",
 					order.ID.Short(), t.Index, t.Done, t.Output.Short(), want.Short())
+			}
+			if l, _ := m.Leases().Lease(t.Lease); l.Used == 0 && c.cfg.Patient {
+				say(Earned, node, "job %s task %d: %s delivered, and lease %s was closed with nothing paid (%v)",
+					order.ID.Short(), t.Index, t.Provider.Short(), t.Lease.Short(), l.Reason)
 			}
 			if t.Index >= order.Tasks && t.Provider == job.Tasks[t.Of].Provider {
 				say(Outputs, node, "job %s task %d was checked by its own provider", order.ID.Short(), t.Of)
