@@ -11,7 +11,7 @@ import (
 
 // counters count what the node has done. They are read from any goroutine.
 type counters struct {
-	steps, dropped, unsent atomic.Uint64
+	steps, dropped, unsent, refused atomic.Uint64
 }
 
 // Counts tells what a node has done since it started.
@@ -19,11 +19,15 @@ type Counts struct {
 	Steps   uint64 `json:"steps"`   // events that the machine took
 	Dropped uint64 `json:"dropped"` // messages for which there was no room
 	Unsent  uint64 `json:"unsent"`  // messages that the transport did not take
+	Refused uint64 `json:"refused"` // messages that the machine refused
 }
 
 // Counts returns what the node has done so far.
 func (n *Node) Counts() Counts {
-	return Counts{Steps: n.counts.steps.Load(), Dropped: n.counts.dropped.Load(), Unsent: n.counts.unsent.Load()}
+	return Counts{
+		Steps: n.counts.steps.Load(), Dropped: n.counts.dropped.Load(), Unsent: n.counts.unsent.Load(),
+		Refused: n.counts.refused.Load(),
+	}
 }
 
 // carryOut does what the machine wants. Only a Save can fail the node: one that
@@ -92,6 +96,9 @@ func (n *Node) tellUnlessDone(ctx context.Context, ev machine.Event) {
 func (n *Node) note(f machine.Note) {
 	if n.cfg.OnNote != nil {
 		n.cfg.OnNote(f)
+	}
+	if f.Fact == machine.FactRefused {
+		n.counts.refused.Add(1)
 	}
 	if f.Fact == machine.FactApplied {
 		n.cfg.Log.Debug(f.Fact.String(), "account", f.Peer.Short(), "operation", f.Lease.Short(), "kind", f.Text)

@@ -123,9 +123,11 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", n.cfg.Dir, err)
 	}
-	if n.net, err = n.cfg.Join(n.handler()); err != nil {
-		return err
+	net, err := n.cfg.Join(n.handler())
+	if err != nil {
+		return err // and net may be a nil pointer in an interface
 	}
+	n.net = net
 	n.net.HandleStream(n.network.Protocol(p2p.Blob), n.serveBlob)
 	return nil
 }
@@ -235,8 +237,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 // leave closes the transport and waits for all workers.
 func (n *Node) leave() error {
-	err := n.net.Close()
-	n.net = nil
+	err := n.net.Close() // workers still call it, and are refused
 	n.workers.Wait()
 	return err
 }
@@ -309,6 +310,9 @@ func (n *Node) loop(ctx context.Context) error {
 			ev = machine.Tick{}
 		case ev = <-n.inner:
 		case ev = <-n.inbox:
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // or a job that was killed just now would count as one that has ended
 		}
 		if done, ok := ev.(machine.JobDone); ok {
 			delete(n.jobs, done.Lease)

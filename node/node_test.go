@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -156,5 +157,48 @@ func TestJobFromBidToRefund(t *testing.T) {
 			s := m.Replica().State()
 			return s.Conserved() && s.Supply().Escrowed == 0 && s.Supply().Pots > 0
 		})
+	}
+}
+
+// lost is a network that could not be opened.
+type lost struct{ Network }
+
+// A transport that cannot be opened is the error of New, also when it comes as a
+// nil pointer in an interface, and the folder is free again.
+func TestJoinFails(t *testing.T) {
+	dir, broken := t.TempDir(), errors.New("no network here")
+	cfg := Config{
+		Genesis: testGenesis(1), Identity: testIdentity(1), Dir: dir,
+		Join: func(transport.Handler) (Network, error) { return (*lost)(nil), broken },
+	}
+	for range 2 {
+		if _, err := New(cfg); !errors.Is(err, broken) {
+			t.Fatalf("New: %v, want %v", err, broken)
+		}
+	}
+}
+
+// A node that is told to stop takes no more events: the job that it kills then has
+// not ended, and a later life runs it again.
+func TestStopTakesNoEvents(t *testing.T) {
+	hub := transport.NewHub()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 12 {
+		id := testIdentity(1)
+		n, err := New(Config{
+			Genesis: testGenesis(1), Identity: id, Dir: t.TempDir(),
+			Join: func(h transport.Handler) (Network, error) { return hub.Join(id.PeerID(), h) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.tell(machine.JobDone{Lease: ledger.OpID{1}, Exit: exec.ExitTime})
+		if err := n.Run(ctx); err != nil {
+			t.Fatalf("Run: %v", err)
+		}
+		if took := n.Counts().Steps; took != 0 {
+			t.Fatalf("a stopped node took %d events, want none", took)
+		}
 	}
 }

@@ -109,10 +109,11 @@ func openHost(ctx context.Context, o hostOptions, log *slog.Logger, stop func())
 				Identity: id, Network: g.Network(), Listen: o.listen, Peers: o.peers, MDNS: o.mdns, PSK: psk,
 				Handler: handler, Log: log,
 			})
-			if err == nil {
-				h.addrs = net.Addrs()
+			if err != nil {
+				return nil, err
 			}
-			return net, err
+			h.addrs = net.Addrs()
+			return net, nil
 		},
 	})
 	if err != nil {
@@ -134,7 +135,7 @@ func (h *host) announce(o hostOptions, log *slog.Logger, stop func()) error {
 		Socket: filepath.Join(o.dir, socketName), Token: token,
 		Node: h.node, Files: h.node.Blobs(), Manifest: h.manifest, Hub: h.notes, Stop: stop,
 		Sell: o.sell, Region: node.Region, Version: version(), Log: log,
-		Counts: func() api.Counts { return api.Counts(h.node.Counts()) },
+		Counts: h.counts,
 		Addrs:  func() []string { return h.addrs },
 		Peers:  h.peers,
 	})
@@ -159,6 +160,16 @@ func (h *host) manifest(ctx context.Context, d p2p.Digest) ([]api.File, error) {
 		files[i] = api.File(f)
 	}
 	return files, nil
+}
+
+// counts tells the API what the node has done, and what its transport has refused
+// before the node saw it.
+func (h *host) counts() api.Counts {
+	c := api.Counts(h.node.Counts())
+	if net, ok := h.node.Net().(*lp2p.Host); ok {
+		c.Refused += net.Stats().Refused
+	}
+	return c
 }
 
 // peers tells the API who is connected, where the transport knows.

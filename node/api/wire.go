@@ -65,6 +65,7 @@ type Counts struct {
 	Steps   uint64 `json:"steps" doc:"events that the machine took"`
 	Dropped uint64 `json:"dropped" doc:"messages for which there was no room"`
 	Unsent  uint64 `json:"unsent" doc:"messages that the transport did not take"`
+	Refused uint64 `json:"refused" doc:"messages that arrived broken, too large, or against the rules"`
 }
 
 // A Ledger tells how a node's copy of the ledger stands.
