@@ -30,7 +30,8 @@ type Storm struct {
 	Length  time.Duration   // at least so long does a run take; 30 s
 	Bound   time.Duration   // when a run that has not settled is given up; 120 s
 	Flaws   map[int]world.Flaw
-	Outlaw  []int // nodes of whom the oracles expect nothing
+	Outlaw  []int          // nodes of whom the oracles expect nothing
+	Ignore  []check.Oracle // oracles that are not listened to
 	Log     func(at time.Duration, node int, line string)
 }
 
@@ -240,7 +241,7 @@ func (s Storm) orders(g *machine.Genesis) []order {
 func (s Storm) oracles(g *machine.Genesis, orders []order) *check.Checker {
 	cfg := check.Config{
 		Genesis: g, Outlaw: make(map[p2p.PeerID]bool), Orders: make(map[int][]machine.Job), Output: world.Output,
-		Patient: s.patient(),
+		Ignore: s.Ignore, Patient: s.patient(),
 	}
 	for i := range Providers + 1 {
 		cfg.Nodes = append(cfg.Nodes, world.KeyOf(s.Seed, i).ID)

@@ -11,6 +11,7 @@ import (
 	"github.com/pinfi/pinfi/p2p/wire"
 	"github.com/pinfi/pinfi/simulations"
 	"github.com/pinfi/pinfi/simulations/check"
+	"github.com/pinfi/pinfi/simulations/weather"
 	"github.com/pinfi/pinfi/simulations/world"
 )
 
@@ -45,6 +46,19 @@ var plantedBugs = []planted{
 	{"effects start before the Save is durable", check.Memory, 200, func(seed uint64) simulations.Storm {
 		return simulations.Storm{Seed: seed, Flaws: everyProvider(world.Flaw{SaveLast: true})}
 	}},
+	{"witnesses that forget are accused", check.Accused, 100, func(seed uint64) simulations.Storm {
+		return simulations.Storm{Seed: seed, Flaws: everyProvider(world.Flaw{
+			Forget: func(r machine.Record) bool { return r.Kind == machine.RecordFrame },
+		})}
+	}},
+	{"everybody forgets everything, again and again", check.Rivals, 100, func(seed uint64) simulations.Storm {
+		flaws := everyProvider(world.Flaw{Forget: everything})
+		flaws[simulations.Client] = world.Flaw{Forget: everything}
+		climate := weather.Rough()
+		climate.Outages, climate.Together, climate.DownMax = 30, weather.Certain, time.Second
+		return simulations.Storm{Seed: seed, Climate: climate, Flaws: flaws, Bound: 40 * time.Second,
+			Ignore: []check.Oracle{check.Memory, check.Accused}}
+	}},
 	{"a node hears no frames after the storm", check.Agreement, 20, func(seed uint64) simulations.Storm {
 		deaf := func(at time.Duration, ev machine.Event) bool {
 			return at > 15*time.Second && carries(ev, wire.KindFrame, wire.KindItems)
@@ -65,6 +79,9 @@ var plantedBugs = []planted{
 		return simulations.Storm{Seed: seed, Flaws: flaws, Outlaw: []int{1}}
 	}},
 }
+
+// everything names every record.
+func everything(machine.Record) bool { return true }
 
 // anything accepts every signature.
 func anything(p2p.PeerID, p2p.Digest, p2p.Signature) bool { return true }

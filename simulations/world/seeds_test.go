@@ -49,6 +49,7 @@ func each(t testing.TB, first uint64, count int, storm func(seed uint64) simulat
 // things for one place, no lease is paid twice or beyond what its client promised.
 // [SIM-7] After the storm every job ends well with the outputs that its tasks
 // write, every lease is closed, nothing stays in escrow and all roots are equal.
+// [SIM-15] Whoever delivered an output is paid.
 func TestSeeds(t *testing.T) {
 	count := *seedsFlag
 	if testing.Short() {
