@@ -154,8 +154,8 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
-// A host connects with its first peers in any order of starting, and finds them
-// again after they have been away.
+// A host connects with its first peers in any order of starting, finds them
+// again after they have been away, and sends to them over a new stream then.
 func TestReconnect(t *testing.T) {
 	away := config(1)
 	first, err := New(t.Context(), away)
@@ -170,7 +170,13 @@ func TestReconnect(t *testing.T) {
 	ups, downs := make(chan p2p.PeerID, 16), make(chan p2p.PeerID, 16)
 	cfg.Handler.PeerUp = func(id p2p.PeerID) { ups <- id }
 	cfg.Handler.PeerDown = func(id p2p.PeerID) { downs <- id }
-	start(t, cfg)
+	h := start(t, cfg)
+	got := make(chan transport.Inbound, 1)
+	away.Handler.Messages = []p2p.Protocol{door}
+	away.Handler.Deliver = func(in transport.Inbound) bool {
+		got <- in
+		return true
+	}
 	away.Listen = []string{strings.Split(addr, "/p2p/")[0]}
 	for range 2 {
 		back, err := New(t.Context(), away)
@@ -179,6 +185,12 @@ func TestReconnect(t *testing.T) {
 		}
 		if id := <-ups; id != back.Self() {
 			t.Errorf("up came %v, want %v", id, back.Self())
+		}
+		if err := h.Send(t.Context(), back.Self(), door, message("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if in := <-got; in.From != h.Self() {
+			t.Errorf("message from %v, want %v", in.From, h.Self())
 		}
 		closeNow(t, back)
 		if id := <-downs; id != back.Self() {
@@ -237,8 +249,12 @@ func TestForgedRecord(t *testing.T) {
 	if info, err := told(honest); err != nil || info.ID != a.host.ID() {
 		t.Errorf("an honest record reads as %v, %v", info, err)
 	}
-	envelope.PublicKey = b.host.Peerstore().PubKey(b.host.ID())
-	forged, err := envelope.Marshal()
+	lie, err := record.UnmarshalEnvelope(honest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lie.PublicKey = b.host.Peerstore().PubKey(b.host.ID())
+	forged, err := lie.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,6 +108,25 @@ func testStreamDeadline(t *testing.T, n Network) {
 	_ = s.Close() // the other side has gone
 }
 
+// When the serving function returns, what it wrote is read, and then the end.
+func testStreamEnd(t *testing.T, n Network) {
+	all := joinAll(t, n, 2)
+	all[1].HandleStream(bulk, func(_ p2p.PeerID, s transport.Stream) {
+		_, _ = s.Write([]byte("bye")) // the reader notices
+	})
+	s, err := all[0].OpenStream(within(t), all[1].Self(), bulk)
+	if err != nil {
+		t.Fatalf("open stream: %v", err)
+	}
+	if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatalf("set deadline: %v", err)
+	}
+	if b, err := io.ReadAll(s); err != nil || string(b) != "bye" {
+		t.Errorf("read %q, %v, want bye and the end", b, err)
+	}
+	_ = s.Close() // the other side has gone
+}
+
 // A reset breaks a read that waits on the other side.
 func testStreamReset(t *testing.T, n Network) {
 	all := joinAll(t, n, 2)

@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t testing.TB) Network) {
 		{"UpDown", testUpDown},
 		{"Stream", testStream},
 		{"StreamDeadline", testStreamDeadline},
+		{"StreamEnd", testStreamEnd},
 		{"StreamReset", testStreamReset},
 		{"StreamForeign", testStreamForeign},
 		{"Close", testClose},
