@@ -79,7 +79,7 @@ const (
 func (s Storm) Run() (Outcome, error) {
 	s = s.withDefaults()
 	g := s.genesis()
-	orders := s.orders(g)
+	orders := s.orders()
 	oracles := s.oracles(g, orders)
 	w, err := world.New(world.Config{
 		Seed: s.Seed, Genesis: g, Weather: weather.New(s.Seed, Providers+1, s.Climate),
@@ -219,7 +219,7 @@ func (s Storm) draw(entity, n uint64) uint64 {
 }
 
 // orders draws one to three jobs of one to six tasks, up to two of them checked.
-func (s Storm) orders(g *machine.Genesis) []order {
+func (s Storm) orders() []order {
 	orders := make([]order, 1+weather.Below(s.draw(2, 0), 3))
 	for i := range orders {
 		draw := func(n, below uint64) uint64 { return weather.Below(s.draw(10+uint64(i), n), below) }

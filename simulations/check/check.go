@@ -195,38 +195,41 @@ func (c *Checker) supply(node int, m *machine.Machine) {
 // for each class.
 func (c *Checker) lanes() ledger.Lane { return ledger.Lane(len(c.cfg.Genesis.Market.Classes)) + 1 }
 
-// chains walks every lane from its head back to what is known. Since each
-// operation names the one before it, two replicas that agree on a head agree on
-// all before it.
+// chains looks at every lane whose head has moved.
 func (c *Checker) chains(node int, m *machine.Machine) {
-	r := m.Replica()
 	for _, account := range c.cfg.Nodes {
 		for lane := range c.lanes() {
-			seq, id := r.State().Head(account, lane)
+			seq, id := m.Replica().State().Head(account, lane)
 			where := top{node, account, lane}
-			if seq == 0 || c.tops[where] == id {
-				continue
-			}
-			c.tops[where] = id
-			for ; seq > 0; seq-- {
-				at := place{account, lane, seq}
-				if known, ok := c.chain[at]; ok {
-					if known != id {
-						c.fault(Chains, node, "%s lane %d has %s at %d, another replica has %s",
-							account.Short(), lane, id.Short(), seq, known.Short())
-					}
-					break
-				}
-				op, ok := r.Op(id)
-				if !ok {
-					c.fault(Chains, node, "%s lane %d: %s at %d is applied and not held", account.Short(), lane, id.Short(), seq)
-					break
-				}
-				c.chain[at] = id
-				c.applied(node, id, op)
-				id = op.Prev
+			if seq > 0 && c.tops[where] != id {
+				c.tops[where] = id
+				c.walk(node, m, place{account, lane, seq}, id)
 			}
 		}
+	}
+}
+
+// walk follows a lane from its head back to what is known. Since each operation
+// names the one before it, two replicas that agree on a head agree on all before
+// it.
+func (c *Checker) walk(node int, m *machine.Machine, at place, id ledger.OpID) {
+	for ; at.seq > 0; at.seq-- {
+		if known, ok := c.chain[at]; ok {
+			if known != id {
+				c.fault(Chains, node, "%s lane %d has %s at %d, another replica has %s",
+					at.account.Short(), at.lane, id.Short(), at.seq, known.Short())
+			}
+			return
+		}
+		op, ok := m.Replica().Op(id)
+		if !ok {
+			c.fault(Chains, node, "%s lane %d: %s at %d is applied and not held",
+				at.account.Short(), at.lane, id.Short(), at.seq)
+			return
+		}
+		c.chain[at] = id
+		c.applied(node, id, op)
+		id = op.Prev
 	}
 }
 

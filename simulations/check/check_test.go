@@ -22,10 +22,14 @@ const (
 func genesis(seed uint64) *machine.Genesis {
 	g := &machine.Genesis{
 		Ledger: ledger.Genesis{Name: "check", Start: 1_750_000_000_000, SlotMillis: 500, EpochMillis: 3000, MinFee: 1},
-		Market: market.Params{Quarters: 3, BetaBps: 2000, SigmaBps: 9000, FloorPPM: 50_000, Window: 600,
-			Classes: []market.ClassParams{{Name: "cpu", P0: ledger.Token, Demand: 1000, Capacity: 4000, Probation: 4000}}},
-		Proofs: proofs.Params{M: 16, N: 16, K: 64, MaxRounds: 1, Samples: 1, Window: 1, Delta: 4, Sample: 1,
-			StormPer: 50, Admission: 3, Reference: 4096},
+		Market: market.Params{
+			Quarters: 3, BetaBps: 2000, SigmaBps: 9000, FloorPPM: 50_000, Window: 600,
+			Classes: []market.ClassParams{{Name: "cpu", P0: ledger.Token, Demand: 1000, Capacity: 4000, Probation: 4000}},
+		},
+		Proofs: proofs.Params{
+			M: 16, N: 16, K: 64, MaxRounds: 1, Samples: 1, Window: 1, Delta: 4, Sample: 1,
+			StormPer: 50, Admission: 3, Reference: 4096,
+		},
 	}
 	for i := range nodesMade {
 		key := world.KeyOf(seed, i)

@@ -66,10 +66,11 @@ func (c *Checker) Watch(at time.Duration, node int, fx []machine.Effect) {
 		case machine.Publish:
 			c.published(node, f.Data)
 		case machine.Send:
-			c.sent(node, f.Data)
+			c.sent(f.Data)
 		case machine.Note:
 			c.noted(node, f)
-		default: // says nothing to others
+		case machine.Save, machine.RunJob, machine.StopJob, machine.Fetch, machine.Prove, machine.Open, machine.Check:
+			// says nothing to others
 		}
 	}
 }
@@ -151,7 +152,7 @@ func (c *Checker) voted(node int, witness uint16, id ledger.OpID) {
 }
 
 // sent reads vouchers: what a client has promised.
-func (c *Checker) sent(node int, data []byte) {
+func (c *Checker) sent(data []byte) {
 	kind, r, err := wire.Open(data)
 	if err != nil || kind != wire.KindPay {
 		return

@@ -107,17 +107,19 @@ func TestCalmLosesNothing(t *testing.T) {
 }
 
 func TestStormLosesDoublesAndDelays(t *testing.T) {
-	plan := Plan{Calm: time.Minute, Link: Link{Drop: 200_000, Duplicate: 100_000, Slow: 100_000,
-		Least: time.Millisecond, Most: 50 * time.Millisecond, Straggler: 2 * time.Second}}
+	plan := Plan{Calm: time.Minute, Link: Link{
+		Drop: 200_000, Duplicate: 100_000, Slow: 100_000,
+		Least: time.Millisecond, Most: 50 * time.Millisecond, Straggler: 2 * time.Second,
+	}}
 	w := Fixed(1, plan)
 	const sent = 100_000
 	var lost, doubled, late int
 	for n := range uint64(sent) {
 		f := w.Fate(0, 0, 1, n)
-		switch {
-		case f.Copies == 0:
+		switch f.Copies {
+		case 0:
 			lost++
-		case f.Copies == 2:
+		case 2:
 			doubled++
 		}
 		if f.Copies > 0 && f.Delay[0] > 50*time.Millisecond {
@@ -147,8 +149,13 @@ func TestOneWayPartition(t *testing.T) {
 		from, to int
 		want     bool
 	}{
-		{time.Second, 0, 1, true}, {time.Second, 2, 1, true}, {time.Second, 1, 0, false}, {time.Second, 0, 2, false},
-		{time.Second - 1, 0, 1, false}, {2 * time.Second, 0, 1, false}, {2*time.Second - 1, 0, 1, true},
+		{time.Second, 0, 1, true},
+		{time.Second, 2, 1, true},
+		{time.Second, 1, 0, false},
+		{time.Second, 0, 2, false},
+		{time.Second - 1, 0, 1, false},
+		{2 * time.Second, 0, 1, false},
+		{2*time.Second - 1, 0, 1, true},
 	} {
 		if got := w.Cut(c.now, c.from, c.to); got != c.want {
 			t.Errorf("at %v from %d to %d: cut %v, want %v", c.now, c.from, c.to, got, c.want)
@@ -159,7 +166,8 @@ func TestOneWayPartition(t *testing.T) {
 // [SIM-3] The weather between two nodes is the same in a network of five and in
 // one of six.
 func TestMoreNodesLeaveLinksAlone(t *testing.T) {
-	small, large := New(11, 5, Climate{Storm: time.Minute, DropMax: 500_000}), New(11, 6, Climate{Storm: time.Minute, DropMax: 500_000})
+	climate := Climate{Storm: time.Minute, DropMax: 500_000, SlowMax: 200_000, DelayMax: time.Second}
+	small, large := New(11, 5, climate), New(11, 6, climate)
 	for n := range uint64(1000) {
 		if a, b := small.Fate(time.Second, 1, 3, n), large.Fate(time.Second, 1, 3, n); a != b {
 			t.Fatalf("message %d: %+v with five nodes, %+v with six", n, a, b)

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -88,9 +89,8 @@ func (w *World) reach(a, b *host) bool {
 // noticeMax is the longest time until a node notices that a peer came or went.
 const noticeMax = 2 * time.Second
 
-// survey lets a node and its peers look who is in reach, each a while after the
-// given time.
-func (w *World) survey(h *host, at int64) {
+// survey lets every node look who is in reach, each a while after the given time.
+func (w *World) survey(at int64) {
 	for _, peer := range w.hosts {
 		wait := weather.Between(w.draw(weather.StreamNotice, peer, w.count+1), time.Millisecond, noticeMax)
 		w.push(&item{at: at + int64(wait), node: peer.index, act: actSurvey})
@@ -118,6 +118,6 @@ func (w *World) look(h *host) {
 
 // Output returns the manifest of what a task of a module writes for an input.
 func Output(module, input p2p.Digest, task, tasks uint32) p2p.Digest {
-	return p2p.Sum("pinfi/world-output/1", module[:], input[:], []byte{byte(task >> 24), byte(task >> 16),
-		byte(task >> 8), byte(task), byte(tasks >> 24), byte(tasks >> 16), byte(tasks >> 8), byte(tasks)})
+	which := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, task), tasks)
+	return p2p.Sum("pinfi/world-output/1", module[:], input[:], which)
 }

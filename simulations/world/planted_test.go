@@ -56,8 +56,10 @@ var plantedBugs = []planted{
 		flaws[simulations.Client] = world.Flaw{Forget: everything}
 		climate := weather.Rough()
 		climate.Outages, climate.Together, climate.DownMax = 30, weather.Certain, time.Second
-		return simulations.Storm{Seed: seed, Climate: climate, Flaws: flaws, Bound: 40 * time.Second,
-			Ignore: []check.Oracle{check.Memory, check.Accused}}
+		return simulations.Storm{
+			Seed: seed, Climate: climate, Flaws: flaws, Bound: 40 * time.Second,
+			Ignore: []check.Oracle{check.Memory, check.Accused},
+		}
 	}},
 	{"a node hears no frames after the storm", check.Agreement, 20, func(seed uint64) simulations.Storm {
 		deaf := func(at time.Duration, ev machine.Event) bool {

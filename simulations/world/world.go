@@ -162,9 +162,7 @@ func (w *World) schedule() {
 	}
 	for i := range plan.Partitions {
 		for _, at := range [...]time.Duration{plan.Partitions[i].From, plan.Partitions[i].Until} {
-			for _, h := range w.hosts {
-				w.survey(h, int64(at))
-			}
+			w.survey(int64(at))
 		}
 	}
 }
@@ -405,7 +403,7 @@ func (w *World) crash(h *host) {
 	if w.cfg.Log != nil {
 		w.cfg.Log(w.Now(), int(h.index), "crash")
 	}
-	w.survey(h, w.now)
+	w.survey(w.now)
 }
 
 // restart starts a node, from what its disk holds.
@@ -431,7 +429,7 @@ func (w *World) restart(h *host) {
 	if w.cfg.Log != nil {
 		w.cfg.Log(w.Now(), int(h.index), fmt.Sprintf("start of life %d", h.life))
 	}
-	w.survey(h, w.now)
+	w.survey(w.now)
 	w.arm(h)
 }
 

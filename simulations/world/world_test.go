@@ -166,8 +166,16 @@ func TestEffectSumsTellKindsApart(t *testing.T) {
 	id := ledger.OpID{1}
 	seen := map[uint64]int{}
 	for i, fx := range []machine.Effect{
-		machine.Publish{}, machine.Send{}, machine.Save{}, machine.RunJob{Lease: id}, machine.StopJob{Lease: id},
-		machine.Fetch{Lease: id}, machine.Prove{}, machine.Open{}, machine.Check{}, machine.Note{},
+		machine.Publish{},
+		machine.Send{},
+		machine.Save{},
+		machine.RunJob{Lease: id},
+		machine.StopJob{Lease: id},
+		machine.Fetch{Lease: id},
+		machine.Prove{},
+		machine.Open{},
+		machine.Check{},
+		machine.Note{},
 	} {
 		sum := effectSum(fx)
 		if other, ok := seen[sum]; ok {
