@@ -44,8 +44,8 @@ type Client struct {
 // Dial returns a client of the node that listens on a unix socket. It does not
 // connect yet: the first call does.
 func Dial(socket string, token Token) (*Client, error) {
-	if len(socket) > socketMax {
-		return nil, fmt.Errorf("api socket %s: %d bytes, at most %d fit", socket, len(socket), socketMax)
+	if err := CheckSocket(socket); err != nil {
+		return nil, err
 	}
 	return newClient(socket, "localhost", token, func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)

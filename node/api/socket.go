@@ -19,19 +19,29 @@ var (
 	ErrInUse = errors.New("is in use")
 	// ErrUnsafe says that others could take the socket over, or reach the port.
 	ErrUnsafe = errors.New("is open to others")
+	// ErrTooLong says that the path of a socket has more bytes than fit.
+	ErrTooLong = errors.New("is too long")
 )
 
 // socketMax is how many bytes the path of a socket has room for, on the system
 // with the least.
 const socketMax = 103
 
+// CheckSocket reports whether the path of a socket is too long: ErrTooLong.
+func CheckSocket(path string) error {
+	if len(path) > socketMax {
+		return fmt.Errorf("api socket %s %w: %d bytes, at most %d fit; choose a shorter path",
+			path, ErrTooLong, len(path), socketMax)
+	}
+	return nil
+}
+
 // listenUnix listens on a socket at path, which only the user may open, in a
 // folder that only the user may change; both are made when missing. The socket of
 // a dead process is replaced. One of a live process is ErrInUse.
 func listenUnix(ctx context.Context, path string) (_ net.Listener, err error) {
-	if len(path) > socketMax {
-		return nil, fmt.Errorf("api socket %s: %d bytes, at most %d fit; choose a shorter path",
-			path, len(path), socketMax)
+	if err := CheckSocket(path); err != nil {
+		return nil, err
 	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

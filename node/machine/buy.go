@@ -264,6 +264,10 @@ func (m *Machine) rank(j *job, avoid []p2p.PeerID) ([]market.Candidate, []market
 	return ranked, misses
 }
 
+// dearPatience is how many times Retry a job waits for a cheaper provider when it
+// has no lease that could end and lower the price.
+const dearPatience = 5
+
 // nobody lets a task wait for offers, and fails its job when none comes in time.
 func (m *Machine) nobody(t *task, misses []market.Miss) {
 	if t.since.IsZero() {
@@ -271,6 +275,11 @@ func (m *Machine) nobody(t *task, misses []market.Miss) {
 	}
 	if len(t.avoid) > 0 && m.now.Sub(t.since) >= m.cfg.Timing.Patience {
 		t.avoid = nil // those that failed it may be back, and there is nobody else
+	}
+	dear := len(misses) > 0 && misses[0].Reason == market.MissPrice
+	if dear && m.settled(t.job) && m.now.Sub(t.since) >= dearPatience*m.cfg.Timing.Retry {
+		m.endJob(t.job, CauseBudget, fmt.Sprintf("budget: task %d is too dear: %s", t.index, t.missText(misses)))
+		return
 	}
 	if m.now.Sub(t.since) >= m.cfg.Timing.Search {
 		m.endJob(t.job, CauseNobody, fmt.Sprintf("no provider for task %d: %s", t.index, t.missText(misses)))
@@ -294,7 +303,7 @@ func (t *task) missText(misses []market.Miss) string {
 		case market.MissPrice:
 			words = append(words, fmt.Sprintf("%s asks %d atoms, at most %v are allowed",
 				miss.Offer.Provider.Short(), miss.Have, t.job.Max))
-		default:
+		case market.MissUnpriced, market.MissUnits, market.MissRegion, market.MissSeveral:
 			words = append(words, fmt.Sprintf("%s: %v, it has %d mCU free in region %s, the task needs %d in %s",
 				miss.Offer.Provider.Short(), miss.Reason, miss.Have, miss.Offer.Region, t.job.Units, t.job.Region))
 		}
