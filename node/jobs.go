@@ -123,7 +123,7 @@ func (n *Node) fetchBlob(ctx context.Context, from p2p.PeerID, d p2p.Digest, lim
 	if err != nil {
 		return err
 	}
-	defer s.Close() //nolint:errcheck // nothing is written at this end any more
+	defer s.Close()
 	return blob.Fetch(s, d, limit, n.blobs)
 }
 

@@ -115,12 +115,14 @@ func TestJobFromBidToRefund(t *testing.T) {
 		})
 		all = append(all, n)
 	}
-	client, _ := startNode(t, hub, Config{Genesis: g, Identity: testIdentity(100), Dir: t.TempDir(),
+	client, _ := startNode(t, hub, Config{
+		Genesis: g, Identity: testIdentity(100), Dir: t.TempDir(),
 		OnNote: func(n machine.Note) {
 			if n.Fact != machine.FactApplied {
 				t.Logf("%v %+v", n.Fact, n)
 			}
-		}})
+		},
+	})
 	all = append(all, client)
 	module, _, err := client.Blobs().PutFile(t.Context(), filepath.Join("exec", "testdata", "cat.wasm"), ModuleMax)
 	if err != nil {

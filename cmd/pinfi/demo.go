@@ -91,31 +91,57 @@ func demoCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-// run carries the demo out, and takes everything down whatever happens.
+// run carries the demo out and says how it ended, whatever happens.
 func (d *demo) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
-	defer cancel()
 	d.began = time.Now()
-	module, input, err := d.prepare()
-	if err != nil {
-		return err
-	}
-	defer input.Close() //nolint:errcheck // it was only read
-	err = d.play(ctx, module, input)
-	err = errors.Join(err, d.stop())
+	err := d.carryOut(ctx)
 	d.result.Seconds = time.Since(d.began).Seconds()
 	d.result.OK = err == nil
 	if err != nil {
 		d.result.Error = err.Error()
 	}
 	if d.json {
-		if fault := json.NewEncoder(d.env.stdout).Encode(d.result); fault != nil {
-			return errors.Join(err, fault)
-		}
-	} else if err == nil {
+		return errors.Join(err, json.NewEncoder(d.env.stdout).Encode(d.result))
+	}
+	if err == nil {
 		d.receipt()
 	}
 	return err
+}
+
+// carryOut makes the demo's folder, plays, and takes everything down. The folders
+// of the nodes stay when they are to be kept, and when a network that was up has
+// failed: their words tell why.
+func (d *demo) carryOut(ctx context.Context) error {
+	playing, cancel := context.WithTimeout(ctx, demoTimeout)
+	defer cancel()
+	module, input, err := d.prepare()
+	if err == nil {
+		err = d.play(playing, module, input)
+		err = errors.Join(err, d.stop())
+		if input != nil {
+			err = errors.Join(err, input.Close())
+		}
+	}
+	if d.keep || err != nil && len(d.members) > 0 && ctx.Err() == nil {
+		return err
+	}
+	return errors.Join(err, d.tidy(err == nil))
+}
+
+// tidy removes the demo's folder, all but the output when there is one to look at.
+func (d *demo) tidy(output bool) error {
+	if d.folder == "" || !output || filepath.Dir(d.job.out) != d.folder {
+		return os.RemoveAll(d.folder)
+	}
+	entries, err := os.ReadDir(d.folder)
+	errs := []error{err}
+	for _, e := range entries {
+		if path := filepath.Join(d.folder, e.Name()); path != d.job.out {
+			errs = append(errs, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // prepare makes the folder and reads the job's files, the default ones when the
@@ -288,7 +314,8 @@ func (d *demo) balance(ctx context.Context, id p2p.Digest) error {
 			r.Stakers += l.Paid.Stakers
 			r.Refunded += l.Refund
 			if again, err := l.Recomputed(); err != nil || again != l.Charge {
-				return false, exit(exitPolicy, fmt.Errorf("lease %s: charged %v, the curve says %v (%w)", l.ID.Short(), l.Charge, again, err))
+				return false, exit(exitPolicy, fmt.Errorf("lease %s: charged %v, the curve says %v (%w)",
+					l.ID.Short(), l.Charge, again, err))
 			}
 		}
 		return true, nil
@@ -348,7 +375,7 @@ func (d *demo) poll(ctx context.Context, what string, done func() (bool, error))
 	}
 }
 
-// stop takes the nodes down, and their folders away unless they are to be kept.
+// stop takes the nodes down.
 func (d *demo) stop() error {
 	errs := make([]error, len(d.members))
 	for _, m := range d.members {
@@ -360,12 +387,6 @@ func (d *demo) stop() error {
 		if errs[i] = m.end(); errs[i] != nil {
 			errs[i] = fmt.Errorf("%s: %w", m.name, errs[i])
 		}
-	}
-	if d.keep {
-		return errors.Join(errs...)
-	}
-	for _, m := range d.members {
-		errs = append(errs, os.RemoveAll(m.dir))
 	}
 	return errors.Join(errs...)
 }

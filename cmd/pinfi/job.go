@@ -50,8 +50,8 @@ func (o *jobOptions) read() (module []byte, input *os.File, err error) {
 		return nil, nil, exit(exitUsage, errors.New("--wasm FILE is missing: which module shall run?"))
 	}
 	if o.tasks == 0 || o.check > o.tasks {
-		return nil, nil, exit(exitUsage, fmt.Errorf("--tasks %d --check %d: want at least 1 task, and no more checks than tasks",
-			o.tasks, o.check))
+		return nil, nil, exit(exitUsage,
+			fmt.Errorf("--tasks %d --check %d: want at least 1 task, and no more checks than tasks", o.tasks, o.check))
 	}
 	if o.limit < time.Second || o.limit > 24*time.Hour {
 		return nil, nil, exit(exitUsage, fmt.Errorf("--for %v: want 1s to 24h", o.limit))

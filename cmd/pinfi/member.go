@@ -86,8 +86,10 @@ func (l *launcher) startHere(m *member, sell *machine.Sell) error {
 func (l *launcher) startProcess(m *member, sell *machine.Sell) error {
 	args := []string{"light"}
 	if sell != nil {
-		args = []string{"provide", "--class", string(sell.Class), "--region", sell.Region,
-			"--units", fmt.Sprint(sell.Units), "--reserve", sell.Reserve.String()}
+		args = []string{
+			"provide", "--class", string(sell.Class), "--region", sell.Region,
+			"--units", fmt.Sprint(sell.Units), "--reserve", sell.Reserve.String(),
+		}
 	}
 	args = append(args, "--data", m.dir, "--mdns=false",
 		"--listen", "/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/udp/0/quic-v1")

@@ -29,16 +29,18 @@ func (d *demo) receipt() {
 		fmt.Fprintf(out, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintln(out)
-	line("RECEIPT", "%d nodes, %d job, %d tasks, %d of them run twice; %.1f s", r.Nodes, r.Jobs, r.Tasks, r.Checked, r.Seconds)
+	line("RECEIPT", "%d nodes, %d job, %d tasks, %d of them run twice; %.1f s",
+		r.Nodes, r.Jobs, r.Tasks, r.Checked, r.Seconds)
 	for _, l := range r.Leases {
-		line("lease", "%s by %s: %d of %d s, paid %s of %s tokens (%s)", l.ID.Short(), l.Provider.Short(), l.Used, l.Seconds,
-			tokens(l.Paid.Total), tokens(l.Escrow), l.Reason)
+		line("lease", "%s by %s: %d of %d s, paid %s of %s tokens (%s)",
+			l.ID.Short(), l.Provider.Short(), l.Used, l.Seconds, tokens(l.Paid.Total), tokens(l.Escrow), l.Reason)
 	}
 	if len(r.Leases) > 0 {
 		line("price", "every charge was recomputed; the last one by hand: %s", recompute(&r.Leases[len(r.Leases)-1]))
 	}
 	line("paid", "%s tokens by the client; %s came back", tokens(r.Paid), tokens(r.Refunded))
-	line("of which", "%s burned, %s to the providers, %s to the stakers' pot", tokens(r.Burned), tokens(r.Served), tokens(r.Stakers))
+	line("of which", "%s burned, %s to the providers, %s to the stakers' pot",
+		tokens(r.Burned), tokens(r.Served), tokens(r.Stakers))
 	line("proofs", "%d storms passed by %d providers", r.ProofsPassed, r.Nodes-1)
 	line("books", "%d operations; the ledger root is %s on all %d nodes; supply conserved to the atom",
 		r.Operations, r.Root.Short(), r.Nodes)

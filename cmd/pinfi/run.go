@@ -28,9 +28,9 @@ func runCommand(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --wasm FILE [--in FILE] --out DIR",
 		Short: "Run a job on other people's machines and pay for it",
-		Long: "run hands a WASM module and an input to providers, waits for the output, pays by the second, and exits\n" +
-			"with the job's own code. It uses the node whose folder --data names: the one that runs there, or a\n" +
-			"light node of its own for as long as the job takes.",
+		Long: "run hands a WASM module and an input to providers, waits for the output, pays by the\n" +
+			"second, and exits with the job's own code. It uses the node whose folder --data names: the\n" +
+			"one that runs there, or a light node of its own for as long as the job takes.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
 	}
@@ -65,8 +65,8 @@ func (b *buyer) connect(ctx context.Context) (c *api.Client, done func() error, 
 		return c, func() error { c.Close(); return nil }, nil
 	}
 	if _, err := os.Stat(filepath.Join(b.host.dir, genesisName)); err != nil && b.host.genesis == "" {
-		return nil, nil, exit(exitNoInput, fmt.Errorf("no network: %s has no %s. Name a folder with --data or a genesis with "+
-			"--genesis, or make a network on this machine: pinfi devnet up", b.host.dir, genesisName))
+		return nil, nil, exit(exitNoInput, fmt.Errorf("no network: %s has no %s. Name a folder with --data or a genesis "+
+			"with --genesis, or make a network on this machine: pinfi devnet up", b.host.dir, genesisName))
 	}
 	if b.host.listen == nil {
 		b.host.listen = []string{} // whoever only buys need not listen
@@ -139,13 +139,15 @@ func (b *buyer) settled(ctx context.Context, c *api.Client, job api.Job) (api.Jo
 func (b *buyer) tell(e api.Event) {
 	switch e.Fact {
 	case "hired":
-		fmt.Fprintf(b.env.stderr, "task %d: leased from %s for at most %s tokens\n", e.Task, e.Peer.Short(), tokens(e.Amount))
+		fmt.Fprintf(b.env.stderr, "task %d: leased from %s for at most %s tokens\n",
+			e.Task, e.Peer.Short(), tokens(e.Amount))
 	case "started", "finished", "matched", "mismatch":
 		fmt.Fprintf(b.env.stderr, "task %d: %s (%s)\n", e.Task, e.Fact, e.Peer.Short())
 	case "abandoned":
 		fmt.Fprintf(b.env.stderr, "task %d: leaves %s: %s\n", e.Task, e.Peer.Short(), e.Text)
 	case "closed":
-		fmt.Fprintf(b.env.stderr, "task %d: paid %s tokens to the lease with %s\n", e.Task, tokens(e.Amount), e.Peer.Short())
+		fmt.Fprintf(b.env.stderr, "task %d: paid %s tokens to the lease with %s\n",
+			e.Task, tokens(e.Amount), e.Peer.Short())
 	}
 }
 

@@ -19,8 +19,8 @@ func statusCommand(env environment) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := dialNode(dir)
 			if err != nil {
-				return exit(exitUnavailable, fmt.Errorf("no node runs in %s: %w; start one with pinfi provide, pinfi light or "+
-					"pinfi devnet up", dir, err))
+				return exit(exitUnavailable, fmt.Errorf("no node runs in %s: %w; start one with pinfi provide, pinfi light "+
+					"or pinfi devnet up", dir, err))
 			}
 			defer c.Close()
 			s, err := c.Status(cmd.Context())
@@ -51,7 +51,8 @@ func printStatus(env environment, s *api.Status) {
 	}
 	line("ledger", "%d operations, root %s", s.Ledger.Applied, s.Ledger.Root.Short())
 	if s.Ledger.SupplyOK {
-		line("supply", "%s tokens, %s burned: as much as at genesis", tokens(s.Ledger.Supply.Total), tokens(s.Ledger.Supply.Burned))
+		line("supply", "%s tokens, %s burned: as much as at genesis",
+			tokens(s.Ledger.Supply.Total), tokens(s.Ledger.Supply.Burned))
 	} else {
 		line("supply", "NOT CONSERVED: %s tokens", tokens(s.Ledger.Supply.Total))
 	}

@@ -126,8 +126,10 @@ func (m *Machine) takeFrame(f *replica.Frame) {
 	case replica.Refused:
 		m.note(Note{Fact: FactRefused, Text: "frame: it is not what a witness of this network signs"})
 	case replica.Equivocation:
-		m.note(Note{Fact: FactEvidence, Peer: m.cfg.Genesis.Ledger.Witnesses[f.Witness].Account,
-			Text: "two frames with one number"})
+		m.note(Note{
+			Fact: FactEvidence, Peer: m.cfg.Genesis.Ledger.Witnesses[f.Witness].Account,
+			Text: "two frames with one number",
+		})
 	case replica.Parked:
 		soonest(&m.due.sync, m.now.Add(m.cfg.Timing.Frame))
 	case replica.Added:

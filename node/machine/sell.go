@@ -161,7 +161,7 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 	s.report = market.Report{Lease: st.Lease, Phase: market.PhaseAccepted}
 	m.sales[st.Lease] = s
 	if st.Terms.Digest() != l.Terms {
-		m.endSale(s, market.PhaseFailed, market.EndPolicy, "the terms are not those of the lease")
+		m.endSale(s, market.EndPolicy, "the terms are not those of the lease")
 		return
 	}
 	m.saveSale(s)
@@ -204,7 +204,7 @@ func (m *Machine) accept(s *sale) {
 
 func (m *Machine) decline(s *sale, r ledger.Result) {
 	m.do(StopJob{Lease: s.lease})
-	m.endSale(s, market.PhaseFailed, market.EndDeclined, "declined: "+r.String())
+	m.endSale(s, market.EndDeclined, "declined: "+r.String())
 }
 
 // jobStarted starts the meter: nothing is charged before.
@@ -235,7 +235,7 @@ func (m *Machine) jobDone(ev JobDone) {
 		return
 	}
 	if ev.Failed {
-		m.endSale(s, market.PhaseFailed, market.EndProviderFault, ev.Text)
+		m.endSale(s, market.EndProviderFault, ev.Text)
 		return
 	}
 	s.phase = saleDone
@@ -263,13 +263,13 @@ func endReason(ev JobDone, stopped bool) market.EndReason {
 }
 
 // endSale ends a sale that did not run to its end.
-func (m *Machine) endSale(s *sale, phase market.Phase, reason market.EndReason, text string) {
+func (m *Machine) endSale(s *sale, reason market.EndReason, text string) {
 	if s.phase == saleClosing {
 		return
 	}
 	s.phase, s.reason = saleClosing, reason
 	s.report = market.Report{
-		Lease: s.lease, Phase: phase, Used: s.voucher.Used, Source: market.ExitProvider,
+		Lease: s.lease, Phase: market.PhaseFailed, Used: s.voucher.Used, Source: market.ExitProvider,
 		Text: text[:min(len(text), market.MaxText)],
 	}
 	m.saveSale(s)
@@ -309,7 +309,7 @@ func (m *Machine) paid(from p2p.PeerID, v market.Voucher) {
 	m.saveSale(s)
 	if v.Final && s.phase == saleRunning {
 		m.do(StopJob{Lease: s.lease})
-		m.endSale(s, market.PhaseFailed, market.EndClientStop, "the client has ended the lease")
+		m.endSale(s, market.EndClientStop, "the client has ended the lease")
 		return
 	}
 	m.tryClose(s)
@@ -323,7 +323,7 @@ func (m *Machine) cancelled(from p2p.PeerID, v market.Voucher) {
 	}
 	s := &sale{lease: v.Lease, client: from}
 	m.sales[v.Lease] = s
-	m.endSale(s, market.PhaseFailed, market.EndClientStop, "the client has ended the lease")
+	m.endSale(s, market.EndClientStop, "the client has ended the lease")
 }
 
 // tryClose closes a lease whose job has ended once the client has sent its final
