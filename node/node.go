@@ -64,7 +64,7 @@ type Node struct {
 	inbox  chan machine.Event // from the network; full means dropped
 	inner  chan machine.Event // from this node's own workers; never dropped
 	asks   chan func(*machine.Machine)
-	failed chan error // what a worker could not go on without
+	orders chan order
 
 	jobs    map[ledger.OpID]context.CancelFunc // running jobs by lease; touched by the loop alone
 	workers sync.WaitGroup
@@ -87,7 +87,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, network: cfg.Genesis.Network(),
 		inbox: make(chan machine.Event, inboxSize), inner: make(chan machine.Event, innerSize),
-		asks: make(chan func(*machine.Machine)), failed: make(chan error, 1),
+		asks: make(chan func(*machine.Machine)), orders: make(chan order),
 		jobs: make(map[ledger.OpID]context.CancelFunc),
 	}
 	if err := n.open(); err != nil {
@@ -207,13 +207,26 @@ func (n *Node) Ask(ctx context.Context, f func(*machine.Machine)) error {
 	}
 }
 
-// Submit hands the machine a job. The job's module and input must be among Blobs.
+// An order is a job on its way to the loop.
+type order struct {
+	job   machine.Job
+	taken chan<- struct{} // closed once the job is on disk
+}
+
+// Submit hands the machine a job and returns once the node will not forget it. The
+// job's module and input must be among Blobs.
 func (n *Node) Submit(ctx context.Context, j machine.Job) error {
 	if err := j.Validate(&n.cfg.Genesis.Market); err != nil {
 		return err
 	}
+	taken := make(chan struct{})
 	select {
-	case n.inner <- machine.Submit{Job: j}:
+	case n.orders <- order{job: j, taken: taken}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-taken:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -298,16 +311,17 @@ func (n *Node) loop(ctx context.Context) error {
 			wake = timer.C
 		}
 		var ev machine.Event
+		var o order
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-n.failed:
-			return err
 		case f := <-n.asks:
 			f(n.machine)
 			continue
 		case <-wake:
 			ev = machine.Tick{}
+		case o = <-n.orders:
+			ev = machine.Submit{Job: o.job}
 		case ev = <-n.inner:
 		case ev = <-n.inbox:
 		}
@@ -322,6 +336,9 @@ func (n *Node) loop(ctx context.Context) error {
 			if err := n.carryOut(ctx, fx); err != nil {
 				return err
 			}
+		}
+		if o.taken != nil {
+			close(o.taken)
 		}
 	}
 }
