@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -86,6 +87,17 @@ func TestTooLarge(t *testing.T) {
 		if store.Has(p2p.SumContent([]byte(content))) {
 			t.Errorf("%d bytes are stored", n)
 		}
+	}
+	// A length over the limit is refused before the first byte is asked for.
+	conn, err := net.Dial("unix", r.cfg.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "PUT /v1/blobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+string(token)+
+		"\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n")
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, " 413 ") {
+		t.Errorf("a length over the limit: %q, %v", line, err)
 	}
 	left, err := os.ReadDir(filepath.Join(dir, "tmp"))
 	if err != nil || len(left) != 0 {

@@ -199,11 +199,21 @@ func TestOrderOnce(t *testing.T) {
 			t.Errorf("%+v, %v, want known %v", got, err, known)
 		}
 	}
+	for i := range 20 {
+		next := o
+		next.ID = p2p.Digest{2, byte(i)}
+		if _, err := r.SubmitJob(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Job(t.Context(), next.ID); err != nil {
+			t.Errorf("right after the answer: %v", err)
+		}
+	}
 	other := o
 	other.Max++
 	_, err := r.SubmitJob(t.Context(), other)
 	wantProblem(t, err, api.CodeIDTaken, "another id")
-	_, err = r.Job(t.Context(), p2p.Digest{2})
+	_, err = r.Job(t.Context(), p2p.Digest{3})
 	wantProblem(t, err, api.CodeUnknownJob, "GET /v1/jobs")
 	before, err := r.Job(t.Context(), o.ID)
 	if err != nil || before.State != api.JobRunning || before.Order.Pages != 1024 || before.Order.Class != "cpu.small" {

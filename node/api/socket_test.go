@@ -22,13 +22,18 @@ import (
 func listen(t *testing.T, cfg api.Config) (*api.Server, error) {
 	t.Helper()
 	cfg.Token, cfg.Node, cfg.Files = token, deaf{newGenesis(1)}, newStore(t)
-	cfg.Manifest, cfg.Hub, cfg.Stop = nil, api.NewHub(), func() {}
-	_, err := api.Listen(t.Context(), cfg)
-	if err == nil || !strings.Contains(err.Error(), "Manifest is not set") {
-		t.Errorf("listen without a Manifest: %v", err)
-	}
-	cfg.Manifest = noManifest
+	cfg.Manifest, cfg.Hub, cfg.Stop = noManifest, api.NewHub(), func() {}
 	return api.Listen(t.Context(), cfg)
+}
+
+// A configuration that cannot work is refused with all that is wrong with it.
+func TestConfig(t *testing.T) {
+	_, err := api.Listen(t.Context(), api.Config{Limits: api.Limits{Backlog: -1}})
+	for _, want := range []string{"Socket nor TCP", "Node", "Files", "Manifest", "Hub", "Stop", "token", "negative"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want a word about %s", err, want)
+		}
+	}
 }
 
 // [API-5] The socket has mode 0600 and stands in a folder of mode 0700, which is
@@ -105,7 +110,7 @@ func TestSocketInUse(t *testing.T) {
 // Of many nodes that start in the same instant over a stale socket one gets it.
 func TestSocketRace(t *testing.T) {
 	path := filepath.Join(shortDir(t), "api.sock")
-	for round := range 5 {
+	for round := range 10 {
 		dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 		if err != nil {
 			t.Fatal(err)
@@ -113,16 +118,22 @@ func TestSocketRace(t *testing.T) {
 		dead.SetUnlinkOnClose(false)
 		dead.Close()
 		var wait sync.WaitGroup
-		got := make(chan *api.Server, 6)
+		got, start := make(chan *api.Server, 16), make(chan struct{})
+		cfg := api.Config{
+			Socket: path, Token: token, Node: deaf{newGenesis(1)}, Files: newStore(t), Manifest: noManifest,
+			Hub: api.NewHub(), Stop: func() {},
+		}
 		for range cap(got) {
 			wait.Go(func() {
-				if s, err := listen(t, api.Config{Socket: path}); err == nil {
+				<-start
+				if s, err := api.Listen(t.Context(), cfg); err == nil {
 					got <- s
 				} else if !errors.Is(err, api.ErrInUse) {
 					t.Errorf("round %d: %v", round, err)
 				}
 			})
 		}
+		close(start)
 		wait.Wait()
 		close(got)
 		n := 0
