@@ -19,6 +19,10 @@ func devnetRules() localRules {
 	return localRules{name: "devnet", slot: 500 * time.Millisecond, epoch: 10 * time.Second, stormPer: 30}
 }
 
+// devnetProviders is how many providers a devnet has for which no other number is
+// named.
+const devnetProviders = 4
+
 // devnetDir returns the folder of the network that stays on this machine.
 func devnetDir(env environment) string { return filepath.Join(dataDir(env), "devnet") }
 
@@ -30,10 +34,15 @@ func devnetCommand(env environment) *cobra.Command {
 	up := &cobra.Command{
 		Use: "up", Short: "Start the network; pinfi run --data FOLDER/client uses it", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("providers") {
+				providers = 0 // as many as there are
+			} else if providers < 1 || providers > 16 {
+				return exit(exitUsage, fmt.Errorf("--providers %d: want 1 to 16", providers))
+			}
 			return devnetUp(cmd.Context(), env, dir, providers, asJSON)
 		},
 	}
-	up.Flags().IntVar(&providers, "providers", 4, "number of providers, 1 to 16")
+	up.Flags().IntVar(&providers, "providers", devnetProviders, "number of providers, 1 to 16, when the network is made")
 	up.Flags().BoolVar(&asJSON, "json", false, "print one JSON object on standard output")
 	down := &cobra.Command{
 		Use: "down", Short: "Stop the network; it goes on with the same books at the next up", Args: cobra.NoArgs,
@@ -47,39 +56,27 @@ func devnetCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-// devnetUp starts the nodes of a network, which it makes the first time.
+// devnetUp starts those nodes of a network that do not run, and makes the network
+// the first time. Providers 0 is as many as there are, or four.
 func devnetUp(ctx context.Context, env environment, dir string, providers int, asJSON bool) error {
-	if providers < 1 || providers > 16 {
-		return exit(exitUsage, fmt.Errorf("--providers %d: want 1 to 16", providers))
-	}
 	dirs, err := devnetDirs(dir)
 	if err != nil {
 		return err
+	}
+	switch {
+	case len(dirs) == 0 && providers == 0:
+		providers = devnetProviders
+	case len(dirs) > 0 && providers != 0 && providers != len(dirs)-1:
+		return exit(exitUsage, fmt.Errorf("--providers %d: the network in %s has %d; name another folder with --dir, or "+
+			"remove it with pinfi devnet down --purge", providers, dir, len(dirs)-1))
 	}
 	if len(dirs) == 0 {
 		if dirs, err = layNetwork(dir, devnetRules(), providers); err != nil {
 			return err
 		}
 	}
-	l := &launcher{env: env, detach: true}
-	var started []*member
-	for i, d := range dirs {
-		sell := newSell()
-		if i == len(dirs)-1 {
-			sell = nil
-		}
-		m, err := l.start(ctx, filepath.Base(d), d, sell)
-		if err != nil {
-			for _, m := range started {
-				err = errors.Join(err, m.end())
-			}
-			return exit(exitUnavailable, err)
-		}
-		started = append(started, m)
-		fmt.Fprintf(env.stderr, "%s is up\n", m.name)
-	}
-	for _, m := range started {
-		m.client.Close()
+	if err := devnetStart(ctx, env, dirs); err != nil {
+		return exit(exitUnavailable, err)
 	}
 	client := dirs[len(dirs)-1]
 	if asJSON {
@@ -89,6 +86,46 @@ func devnetUp(ctx context.Context, env environment, dir string, providers int, a
 	fmt.Fprintf(env.stdout, "  pinfi run --data %s --wasm FILE --in FILE --out DIR\n", client)
 	fmt.Fprintf(env.stdout, "  pinfi status --data %s\n", client)
 	fmt.Fprintf(env.stdout, "  pinfi devnet down --dir %s\n", dir)
+	return nil
+}
+
+// devnetStart starts the nodes whose folders are given, but those that run. When
+// one cannot be started it stops those that it has.
+func devnetStart(ctx context.Context, env environment, dirs []string) (err error) {
+	l := &launcher{env: env, detach: true}
+	var started []*member
+	defer func() {
+		for _, m := range started {
+			m.client.Close()
+			if err != nil {
+				err = errors.Join(err, m.end())
+			}
+		}
+	}()
+	up := make([]bool, len(dirs))
+	for i, d := range dirs {
+		if c, err := runningNode(ctx, d); err == nil {
+			c.Close()
+			up[i] = true
+			l.learn(d)
+		}
+	}
+	for i, d := range dirs {
+		if up[i] {
+			fmt.Fprintf(env.stderr, "%s is up already\n", filepath.Base(d))
+			continue
+		}
+		sell := newSell()
+		if i == len(dirs)-1 {
+			sell = nil
+		}
+		m, err := l.start(ctx, filepath.Base(d), d, sell)
+		if err != nil {
+			return err
+		}
+		started = append(started, m)
+		fmt.Fprintf(env.stderr, "%s is up\n", m.name)
+	}
 	return nil
 }
 

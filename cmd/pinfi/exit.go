@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"github.com/pinfi/pinfi/ledger/store"
+	"github.com/pinfi/pinfi/node/api"
+	"github.com/pinfi/pinfi/node/blob"
 	"github.com/pinfi/pinfi/node/exec"
 	"github.com/pinfi/pinfi/p2p/lp2p"
 )
@@ -51,18 +54,46 @@ func codeOf(err error) int {
 	if own, ok := errors.AsType[*exitError](err); ok {
 		return own.code
 	}
+	if p, ok := errors.AsType[*api.ProblemError](err); ok {
+		return codeOfProblem(p.Code)
+	}
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
 	switch {
-	case errors.Is(err, exec.ErrModule), errors.Is(err, lp2p.ErrAddress):
+	case is(api.ErrTooLong, lp2p.ErrAddress):
+		return exitUsage
+	case is(exec.ErrModule, store.ErrForeign):
 		return exitData
-	case errors.Is(err, store.ErrCorrupt), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EIO):
+	case is(store.ErrCorrupt, blob.ErrCorrupt, api.ErrBroken, syscall.ENOSPC, syscall.EIO):
 		return exitDisk
-	case errors.Is(err, store.ErrInUse), errors.Is(err, lp2p.ErrListen):
+	case is(store.ErrInUse, lp2p.ErrListen, api.ErrInUse, api.ErrNoNode):
 		return exitUnavailable
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+	case is(api.ErrUnsafe):
+		return exitPolicy
+	case is(fs.ErrNotExist, fs.ErrPermission, syscall.ENOTDIR, syscall.EISDIR):
 		return exitNoInput
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case is(context.Canceled, context.DeadlineExceeded):
 		return exitLater
 	default:
 		return exitBug
 	}
+}
+
+// codeOfProblem returns the exit code of what a node answered.
+func codeOfProblem(c api.Code) int {
+	switch c {
+	case api.CodeBadRequest, api.CodeInvalid, api.CodeBadJob, api.CodeIDTaken:
+		return exitUsage
+	case api.CodeTooLarge, api.CodeNotManifest:
+		return exitData
+	case api.CodeUnreadable:
+		return exitDisk
+	case api.CodeUnauthorized, api.CodeUnavailable, api.CodeStopping:
+		return exitUnavailable
+	case api.CodeNotTaken, api.CodeTooMany, api.CodeSlow:
+		return exitLater
+	case api.CodeInternal, api.CodeForeign, api.CodeNotFound, api.CodeMethod, api.CodeUnknownJob, api.CodeUnknownBlob:
+	}
+	return exitBug
 }

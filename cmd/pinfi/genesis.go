@@ -87,6 +87,9 @@ func readGenesis(path string) (*machine.Genesis, error) {
 	if err := d.Decode(&f); err != nil {
 		if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 			err = errors.New("unknown keys:\n" + strict.String())
+		} else if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
+			line, _ := bad.Position()
+			err = fmt.Errorf("line %d, key %q: %w\n%s", line, strings.Join(bad.Key(), "."), err, bad.String())
 		}
 		return nil, exit(exitData, fmt.Errorf("genesis %s: %w", path, err))
 	}

@@ -78,6 +78,9 @@ type host struct {
 
 // openHost opens the node's folder, joins its network and opens its API.
 func openHost(ctx context.Context, o hostOptions, log *slog.Logger, stop func()) (*host, error) {
+	if err := api.CheckSocket(filepath.Join(o.dir, socketName)); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
@@ -86,6 +89,9 @@ func openHost(ctx context.Context, o hostOptions, log *slog.Logger, stop func())
 	}
 	g, err := readGenesis(o.genesis)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkSell(o.sell, g); err != nil {
 		return nil, err
 	}
 	id, err := readIdentity(filepath.Join(o.dir, identityName))
@@ -123,6 +129,21 @@ func openHost(ctx context.Context, o hostOptions, log *slog.Logger, stop func())
 		return nil, errors.Join(err, h.node.Close())
 	}
 	return h, nil
+}
+
+// checkSell refuses to sell what the network does not trade. Nil sells nothing.
+func checkSell(s *machine.Sell, g *machine.Genesis) error {
+	if s == nil {
+		return nil
+	}
+	if _, ok := g.Market.ClassIndex(s.Class); !ok {
+		return exit(exitUsage, fmt.Errorf("--class %q is not traded on network %s; these are: %v",
+			s.Class, g.Ledger.Name, g.Market.ClassNames()))
+	}
+	if s.Units == 0 {
+		return exit(exitUsage, errors.New("--units 0: want at least 1 mCU"))
+	}
+	return nil
 }
 
 // announce opens the API and writes down where the node is to be found.
@@ -186,11 +207,16 @@ func (h *host) peers() []api.Peer {
 }
 
 // run hosts the node and its API until ctx is done or one of them cannot go on,
-// then takes everything down.
+// then takes everything down. The API ends last: when it no longer answers, the
+// folder is free.
 func (h *host) run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return h.node.Run(ctx) })
-	work.Go(func() error { return h.server.Run(ctx) })
+	serve, endAPI := context.WithCancel(context.WithoutCancel(ctx))
+	work.Go(func() error {
+		defer endAPI()
+		return h.node.Run(ctx)
+	})
+	work.Go(func() error { return h.server.Run(serve) })
 	return work.Wait()
 }
 

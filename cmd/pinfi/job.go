@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/market"
 	"github.com/pinfi/pinfi/node/api"
 	"github.com/pinfi/pinfi/node/exec"
 	"github.com/pinfi/pinfi/node/machine"
@@ -27,6 +28,7 @@ type jobOptions struct {
 	limit         time.Duration
 	memoryMiB     uint32
 	max           string // atoms
+	id            string // 64 hexadecimal digits; empty: a new job
 }
 
 // bind defines the flags that say what to run.
@@ -56,7 +58,13 @@ func (o *jobOptions) read() (module []byte, input *os.File, err error) {
 	if o.limit < time.Second || o.limit > 24*time.Hour {
 		return nil, nil, exit(exitUsage, fmt.Errorf("--for %v: want 1s to 24h", o.limit))
 	}
+	if o.memoryMiB < 1 || o.memoryMiB > memoryMax {
+		return nil, nil, exit(exitUsage, fmt.Errorf("--memory %d: want 1 to %d MiB", o.memoryMiB, memoryMax))
+	}
 	if module, err = exec.ReadModule(o.wasm); err != nil {
+		return nil, nil, err
+	}
+	if err := writable(o.out); err != nil {
 		return nil, nil, err
 	}
 	if o.in == "" {
@@ -75,6 +83,29 @@ func (o *jobOptions) read() (module []byte, input *os.File, err error) {
 	return module, input, nil
 }
 
+// memoryMax is the most memory that a task can be given, in MiB: what WebAssembly
+// can address.
+const memoryMax = market.MaxMemoryPages / 16
+
+// writable makes the folder of the output, if one is named, and writes to it: what
+// was paid for must not be lost for want of a place.
+func writable(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	err := os.MkdirAll(dir, 0o777)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(dir, ".pinfi-*"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err != nil {
+		return exit(exitDisk, fmt.Errorf("output folder: %w; choose another with --out", err))
+	}
+	return nil
+}
+
 // order hands a node the files and the job, and returns the job's id.
 func (o *jobOptions) order(ctx context.Context, c *api.Client, module []byte, input *os.File) (p2p.Digest, error) {
 	most, err := ledger.ParseAmount(o.max)
@@ -84,6 +115,11 @@ func (o *jobOptions) order(ctx context.Context, c *api.Client, module []byte, in
 	order := api.Order{
 		Class: ledger.Class(o.class), Units: o.units, Seconds: uint32(o.limit / time.Second), Max: most,
 		Tasks: o.tasks, Check: o.check, Pages: o.memoryMiB * 16,
+	}
+	if o.id != "" {
+		if err := order.ID.UnmarshalText([]byte(o.id)); err != nil {
+			return p2p.Digest{}, exit(exitUsage, fmt.Errorf("--id: %w", err))
+		}
 	}
 	blob, err := c.PutBlob(ctx, bytes.NewReader(module))
 	if err != nil {
@@ -151,5 +187,12 @@ func jobError(j *api.Job) error {
 	if code == 0 {
 		return nil
 	}
-	return exit(code, fmt.Errorf("job: exit %d, decided by its %s", code, source))
+	why := map[string]string{
+		"time": ": its time was over; --for gives more", "trap": ": it did what WebAssembly forbids",
+		"memory": ": it wanted more memory than it had; --memory gives more",
+	}[source]
+	return exit(min(code, codeMax), fmt.Errorf("job: exit %d%s", code, why))
 }
+
+// codeMax is what a process can exit with at most. A job's higher codes become it.
+const codeMax = 255

@@ -56,14 +56,19 @@ func (l *launcher) start(ctx context.Context, name, dir string, sell *machine.Se
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, m.end()))
 	}
-	if len(l.peers) == 0 && !l.inProcess {
-		b, err := os.ReadFile(filepath.Join(dir, addrsName))
-		if err != nil {
-			return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, m.end()))
-		}
+	l.learn(dir)
+	return m, nil
+}
+
+// learn takes the addresses of a running node as those of the first peer of nodes
+// that start later, unless there are some.
+func (l *launcher) learn(dir string) {
+	if len(l.peers) > 0 || l.inProcess {
+		return
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, addrsName)); err == nil { // it wrote them before it answered
 		l.peers = strings.Fields(string(b))
 	}
-	return m, nil
 }
 
 // startHere runs the node in this process, over a transport of memory.

@@ -36,6 +36,8 @@ func runCommand(env environment) *cobra.Command {
 	}
 	b.host.bind(cmd, env)
 	b.job.bind(cmd)
+	cmd.Flags().StringVar(&b.job.id, "id", "", "id of the job, 64 hexadecimal digits (default: a random one); "+
+		"a job that the node has is not ordered again but waited for")
 	cmd.Flags().BoolVar(&b.json, "json", false, "print one JSON object on standard output")
 	return cmd
 }
@@ -108,13 +110,20 @@ func (b *buyer) buy(ctx context.Context, c *api.Client, module []byte, input *os
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(b.env.stderr, "job %s\n", id.Short())
+	fmt.Fprintf(b.env.stderr, "job %v\n", id)
 	job, err := c.WaitJob(ctx, id, b.tell)
 	if err != nil {
-		return fmt.Errorf("wait for job %v: %w; it goes on, and its leases end at their terms", id, err)
+		code := exitUnavailable
+		if ctx.Err() != nil {
+			code, err = exitLater, context.Cause(ctx)
+		}
+		return exit(code, fmt.Errorf("wait for job: %w; it is not lost: repeat the command with --id %v", err, id))
 	}
 	if job.State == api.JobDone {
 		if err := collect(ctx, c, &job, b.job.out); err != nil {
+			return err
+		}
+		if err := b.logs(ctx, c, &job); err != nil {
 			return err
 		}
 	}
@@ -122,6 +131,24 @@ func (b *buyer) buy(ctx context.Context, c *api.Client, module []byte, input *os
 		return err
 	}
 	return errors.Join(jobError(&job), b.print(&job))
+}
+
+// logs prints what the tasks wrote to their standard output and error, one task
+// after the other. With --json they are words, and go where words go.
+func (b *buyer) logs(ctx context.Context, c *api.Client, job *api.Job) error {
+	out := b.env.stdout
+	if b.json {
+		out = b.env.stderr
+	}
+	for _, run := range job.Runs {
+		if run.Check || run.Log.IsZero() {
+			continue
+		}
+		if _, err := c.GetBlob(ctx, out, run.Log); err != nil {
+			return fmt.Errorf("log of task %d: %w", run.Task, err)
+		}
+	}
+	return nil
 }
 
 // settled waits until the job's leases are closed, or settleTimeout has passed.
@@ -169,8 +196,11 @@ func (b *buyer) print(job *api.Job) error {
 		code = codeOf(jobError(job))
 	}
 	if !b.json {
-		fmt.Fprintf(b.env.stderr, "paid %s tokens, %s of them burned; output in %s\n",
-			tokens(job.Paid), tokens(job.Burned), b.job.out)
+		where := ""
+		if job.State == api.JobDone {
+			where = "; output in " + b.job.out
+		}
+		fmt.Fprintf(b.env.stderr, "paid %s tokens, %s of them burned%s\n", tokens(job.Paid), tokens(job.Burned), where)
 		return nil
 	}
 	return json.NewEncoder(b.env.stdout).Encode(runResult{
