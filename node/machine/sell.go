@@ -24,7 +24,7 @@ type sale struct {
 	began   time.Time // when the process started; zero: not in this life
 	paidAt  time.Time // when the best voucher came, or the process started
 	due     time.Time // when to report again
-	stopped bool      // the process was asked to stop for want of pay
+	stopped bool      // the process was asked to stop at the end of its term
 }
 
 // A salePhase is where a sale stands. Phases are saved, and so append-only.
@@ -151,9 +151,7 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 		return
 	}
 	if l.State == market.StateClosed {
-		r := market.Report{
-			Lease: st.Lease, Phase: market.PhaseFailed, Source: market.ExitProvider, Text: "the lease is closed",
-		}
+		r := market.Report{Lease: st.Lease, Phase: market.PhaseFailed, Text: "the lease is closed"} // nobody is to blame
 		m.send(from, p2p.Lease, wire.Seal(wire.KindReport, r.Put))
 		return
 	}
@@ -167,6 +165,9 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 	m.saveSale(s)
 	m.note(Note{Fact: FactSold, Peer: from, Lease: st.Lease, Amount: l.Escrow})
 	m.accept(s)
+	if s.phase != saleRunning {
+		return // declined: the report is sent, and nothing is run
+	}
 	m.do(RunJob{Lease: s.lease, Client: s.client, Terms: s.terms})
 	m.sendReport(s)
 }
@@ -262,7 +263,8 @@ func endReason(ev JobDone, stopped bool) market.EndReason {
 	}
 }
 
-// endSale ends a sale that did not run to its end.
+// endSale ends a sale that did not run to its end. The client blames this node for
+// it, unless it was the client who did not pay.
 func (m *Machine) endSale(s *sale, reason market.EndReason, text string) {
 	if s.phase == saleClosing {
 		return
@@ -271,6 +273,9 @@ func (m *Machine) endSale(s *sale, reason market.EndReason, text string) {
 	s.report = market.Report{
 		Lease: s.lease, Phase: market.PhaseFailed, Used: s.voucher.Used, Source: market.ExitProvider,
 		Text: text[:min(len(text), market.MaxText)],
+	}
+	if reason == market.EndBudgetExhausted {
+		s.report.Source = 0
 	}
 	m.saveSale(s)
 	m.sendReport(s)
@@ -379,11 +384,17 @@ func (m *Machine) sell() {
 			soonest(&m.due.sell, s.due)
 			continue
 		}
-		unpaid := m.now.Sub(s.paidAt) > m.cfg.Timing.Grace
+		running := s.phase == saleRunning && !s.began.IsZero() && !s.stopped
 		over := m.now.Sub(s.began) > time.Duration(s.terms.Seconds)*time.Second+m.cfg.Timing.Retry
-		if s.phase == saleRunning && !s.began.IsZero() && !s.stopped && (unpaid || over) {
+		switch {
+		case running && over:
 			s.stopped = true
 			m.do(StopJob{Lease: s.lease})
+		case running && m.now.Sub(s.paidAt) > m.cfg.Timing.Grace:
+			// What was written so far is not the output, and must not pass for it.
+			m.do(StopJob{Lease: s.lease})
+			m.endSale(s, market.EndBudgetExhausted, "stopped: the client does not pay")
+			continue
 		}
 		m.tryClose(s)
 		m.sendReport(s)
