@@ -208,6 +208,7 @@ func TestHalfOpenStream(t *testing.T) {
 	raw := newRaw(t, h)
 	for name, b := range map[string][]byte{
 		"half a header":  {0, 0, 1},
+		"a header alone": frame(message("a message that never begins"))[:6],
 		"half a message": frame(message("a message that never ends"))[:12],
 	} {
 		before := h.Stats().Refused
@@ -217,6 +218,14 @@ func TestHalfOpenStream(t *testing.T) {
 		}
 		until(t, name+" to be counted", func() bool { return h.Stats().Refused == before+1 })
 		broken(t, s)
+		s = open(t, raw, h)
+		if _, err := s.Write(b); err != nil {
+			t.Fatalf("write: %v", err)
+		}
+		if err := s.CloseWrite(); err != nil {
+			t.Fatalf("close: %v", err)
+		}
+		until(t, name+", ended, to be counted", func() bool { return h.Stats().Refused == before+2 })
 	}
 	h.healthy(t, 2)
 }
@@ -225,6 +234,9 @@ func TestHalfOpenStream(t *testing.T) {
 func TestStreamFlood(t *testing.T) {
 	const flood, share = 400, 24
 	h := newTarget(t, 1, Limits{StreamsPerPeer: share, Patience: time.Hour})
+	h.HandleStream(back, func(_ p2p.PeerID, s transport.Stream) {
+		_, _ = io.Copy(io.Discard, s) // until it breaks
+	})
 	raw := newRaw(t, h)
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -234,7 +246,7 @@ func TestStreamFlood(t *testing.T) {
 	for i := range flood {
 		p := protocol.ID(door)
 		if i%2 == 1 {
-			p = h.askProtocol()
+			p = protocol.ID(back)
 		}
 		s, err := raw.NewStream(t.Context(), AddrID(h.Self()), p)
 		if err != nil {

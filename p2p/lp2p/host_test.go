@@ -258,8 +258,17 @@ func TestForgedRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key := b.host.Peerstore().PrivKey(b.host.ID())
+	sealed, err := record.Seal(&peer.PeerRecord{PeerID: a.host.ID(), Addrs: b.host.Addrs(), Seq: 1 << 62}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about, err := sealed.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, b := range map[string][]byte{
-		"other key": forged, "cut": honest[:len(honest)-1], "empty": nil, "long": make([]byte, recordMax+1),
+		"about another": about, "other key": forged, "cut": honest[:len(honest)-1], "empty": nil, "long": make([]byte, recordMax+1),
 	} {
 		if info, err := told(b); err == nil {
 			t.Errorf("%s: a record reads as %v", name, info)
