@@ -268,7 +268,8 @@ func TestForgedRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, b := range map[string][]byte{
-		"about another": about, "other key": forged, "cut": honest[:len(honest)-1], "empty": nil, "long": make([]byte, recordMax+1),
+		"about another": about, "other key": forged,
+		"cut": honest[:len(honest)-1], "empty": nil, "long": make([]byte, recordMax+1),
 	} {
 		if info, err := told(b); err == nil {
 			t.Errorf("%s: a record reads as %v", name, info)
