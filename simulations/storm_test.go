@@ -38,7 +38,8 @@ func TestOrdersAreValidAndVaried(t *testing.T) {
 
 // A failing outcome names the seed, the trace and the command that repeats it.
 func TestOutcomeSaysHowToRepeat(t *testing.T) {
-	o := Outcome{Seed: 42, Trace: 0xbeef, Faults: []check.Violation{{Oracle: check.Supply, Node: 1, Text: "an atom too many"}}}
+	o := Outcome{Seed: 42, Trace: 0xbeef}
+	o.Faults = []check.Violation{{Oracle: check.Supply, Node: 1, Text: "an atom too many"}}
 	err := o.Err()
 	if err == nil {
 		t.Fatal("a violation is no error")

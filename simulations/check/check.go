@@ -287,11 +287,15 @@ func (c *Checker) capacity(node int, m *machine.Machine) {
 	}
 }
 
-// rivals counts certificates for operations of one place, over all replicas.
+// rivals counts certificates for operations of one place, over all replicas and
+// over all time: what was applied once was certified then.
 func (c *Checker) rivals(nodes []*machine.Machine) {
 	for _, at := range c.watched.contested {
 		var certified []ledger.OpID
 		for _, id := range c.watched.made[at] {
+			if c.chain[at] == id {
+				certified = append(certified, id)
+			}
 			for _, m := range nodes {
 				if m != nil && m.Replica().Certified(id) && !slices.Contains(certified, id) {
 					certified = append(certified, id)

@@ -39,12 +39,12 @@ var plantedBugs = []planted{
 		})}
 	}},
 	{"nodes forget their operations in a crash", check.Memory, 100, func(seed uint64) simulations.Storm {
-		return simulations.Storm{Seed: seed, Flaws: everyProvider(world.Flaw{
+		return simulations.Storm{Seed: seed, Climate: crashes(), Flaws: everyProvider(world.Flaw{
 			Forget: func(r machine.Record) bool { return r.Kind == machine.RecordOp },
 		})}
 	}},
-	{"effects start before the Save is durable", check.Memory, 200, func(seed uint64) simulations.Storm {
-		return simulations.Storm{Seed: seed, Flaws: everyProvider(world.Flaw{SaveLast: true})}
+	{"effects start before the Save is durable", check.Memory, 100, func(seed uint64) simulations.Storm {
+		return simulations.Storm{Seed: seed, Climate: crashes(), Flaws: everyProvider(world.Flaw{SaveLast: true})}
 	}},
 	{"witnesses that forget are accused", check.Accused, 100, func(seed uint64) simulations.Storm {
 		return simulations.Storm{Seed: seed, Flaws: everyProvider(world.Flaw{
@@ -54,10 +54,8 @@ var plantedBugs = []planted{
 	{"everybody forgets everything, again and again", check.Rivals, 100, func(seed uint64) simulations.Storm {
 		flaws := everyProvider(world.Flaw{Forget: everything})
 		flaws[simulations.Client] = world.Flaw{Forget: everything}
-		climate := weather.Rough()
-		climate.Outages, climate.Together, climate.DownMax = 30, weather.Certain, time.Second
 		return simulations.Storm{
-			Seed: seed, Climate: climate, Flaws: flaws, Bound: 40 * time.Second,
+			Seed: seed, Climate: crashes(), Flaws: flaws, Bound: 40 * time.Second,
 			Ignore: []check.Oracle{check.Memory, check.Accused},
 		}
 	}},
@@ -67,7 +65,7 @@ var plantedBugs = []planted{
 		}
 		return simulations.Storm{Seed: seed, Bound: 40 * time.Second, Flaws: map[int]world.Flaw{2: {Deaf: deaf}}}
 	}},
-	{"vouchers never arrive", check.Finished, 20, func(seed uint64) simulations.Storm {
+	{"vouchers never arrive", check.Earned, 20, func(seed uint64) simulations.Storm {
 		deaf := func(_ time.Duration, ev machine.Event) bool { return carries(ev, wire.KindPay) }
 		return simulations.Storm{Seed: seed, Bound: 60 * time.Second, Flaws: everyProvider(world.Flaw{Deaf: deaf})}
 	}},
@@ -80,6 +78,37 @@ var plantedBugs = []planted{
 		flaws[simulations.Client] = world.Flaw{Verify: anything}
 		return simulations.Storm{Seed: seed, Flaws: flaws, Outlaw: []int{1}}
 	}},
+}
+
+// crashes is a climate in which every node crashes again and again.
+func crashes() weather.Climate {
+	c := weather.Rough()
+	c.Outages, c.Together, c.DownMax = 30, weather.Certain, time.Second
+	return c
+}
+
+// losses is a climate in which up to two thirds of the messages are lost, half of
+// the rest come late or twice, and the network is nearly always in parts.
+func losses() weather.Climate {
+	c := weather.Rough()
+	c.DropMax, c.DuplicateMax, c.SlowMax, c.FaultMax = 660_000, 500_000, 500_000, 300_000
+	c.Partitions, c.Outages = 12, 8
+	return c
+}
+
+// [SIM-16] What holds in an ordinary storm holds in harsher ones.
+func TestHarsherClimates(t *testing.T) {
+	for name, climate := range map[string]weather.Climate{"crashes": crashes(), "losses": losses()} {
+		t.Run(name, func(t *testing.T) {
+			for _, o := range each(t, 1, 60, func(seed uint64) simulations.Storm {
+				return simulations.Storm{Seed: seed, Climate: climate}
+			}) {
+				if len(o.Faults) > 0 {
+					t.Errorf("seed %d: %v", o.Seed, o.Faults)
+				}
+			}
+		})
+	}
 }
 
 // everything names every record.
