@@ -70,7 +70,7 @@ func messageID(m *pb.Message) string {
 	return string(id[:])
 }
 
-// scoring has gossipsub ignore a peer after about ten invalid messages, and
+// scoring has gossipsub ignore a peer after nine invalid messages at once, and
 // after breaking the rules of meshes. Both are forgotten by half each minute.
 func scoring(topics []string) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
 	params := &pubsub.PeerScoreParams{

@@ -10,7 +10,7 @@
 // listened on, and what one stranger can make the host hold is bounded: one
 // stream per message protocol, one message under way on it, a rate of bytes, and
 // the resource manager's share of connections, streams and memory. Peer scoring
-// is basic: a peer that forwards ten messages that this host's rules refuse is
+// is basic: a peer that forwards nine messages that this host's rules refuse is
 // ignored for some minutes; meshes are not scored by delivery.
 package lp2p
 
