@@ -111,6 +111,7 @@ func openHost(ctx context.Context, o hostOptions, log *slog.Logger, stop func())
 			if o.hub != nil {
 				return o.hub.Join(id.PeerID(), handler)
 			}
+			lp2p.RouteLogs(log)
 			net, err := lp2p.New(ctx, lp2p.Config{
 				Identity: id, Network: g.Network(), Listen: o.listen, Peers: o.peers, MDNS: o.mdns, PSK: psk,
 				Handler: handler, Log: log,
