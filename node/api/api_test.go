@@ -68,6 +68,7 @@ type rig struct {
 	cfg    api.Config
 	server *api.Server
 	stop   func()        // waits until the server has ended; may be called twice
+	node   *node.Node    // nil: there is none
 	ended  chan struct{} // closed when the node, if there is one, has ended
 }
 
@@ -238,7 +239,7 @@ func join(t *testing.T, net *transport.Hub, cfg node.Config) *rig {
 		Counts: func() api.Counts { return api.Counts(n.Counts()) },
 	})
 	stop := r.stop
-	r.ended = done
+	r.node, r.ended = n, done
 	r.stop = func() { stop(); end() }
 	return r
 }

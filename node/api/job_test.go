@@ -199,19 +199,24 @@ func TestOrderOnce(t *testing.T) {
 			t.Errorf("%+v, %v, want known %v", got, err, known)
 		}
 	}
-	for i := range 20 {
-		next := o
-		next.ID = p2p.Digest{2, byte(i)}
-		if _, err := r.SubmitJob(t.Context(), next); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.Job(t.Context(), next.ID); err != nil {
-			t.Errorf("right after the answer: %v", err)
-		}
+	next := o
+	next.ID = p2p.Digest{2}
+	slow := serve(t, api.Config{Node: &sluggish{Node: r.node}, Files: r.cfg.Files, Region: node.Region})
+	if _, err := slow.SubmitJob(t.Context(), next); err != nil {
+		t.Fatal(err)
 	}
+	if _, err := slow.Job(t.Context(), next.ID); err != nil {
+		t.Errorf("right after the answer: %v", err)
+	}
+	next.ID = p2p.Digest{4}
+	full := serve(t, api.Config{
+		Node: &sluggish{r.node, true}, Files: r.cfg.Files, Limits: api.Limits{Answer: 100 * time.Millisecond},
+	})
+	_, err := full.SubmitJob(t.Context(), next)
+	wantProblem(t, err, api.CodeNotTaken, "too many jobs")
 	other := o
 	other.Max++
-	_, err := r.SubmitJob(t.Context(), other)
+	_, err = r.SubmitJob(t.Context(), other)
 	wantProblem(t, err, api.CodeIDTaken, "another id")
 	_, err = r.Job(t.Context(), p2p.Digest{3})
 	wantProblem(t, err, api.CodeUnknownJob, "GET /v1/jobs")
@@ -229,6 +234,19 @@ func TestOrderOnce(t *testing.T) {
 	if after, err := r.Job(t.Context(), o.ID); err != nil || after.Order != before.Order {
 		t.Errorf("after a restart: %+v, %v", after, err)
 	}
+}
+
+// A sluggish node takes jobs late, or never.
+type sluggish struct {
+	*node.Node
+	never bool
+}
+
+func (s *sluggish) Submit(_ context.Context, j machine.Job) error {
+	if !s.never {
+		time.AfterFunc(50*time.Millisecond, func() { _ = s.Node.Submit(context.Background(), j) })
+	}
+	return nil
 }
 
 // [API-20] An order that the node cannot meet is refused before anything is spent:

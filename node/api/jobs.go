@@ -93,8 +93,9 @@ func (s *Server) holds(ctx context.Context, j machine.Job) (bool, error) {
 // awaitJob waits until the machine has taken the job. What the machine shows has
 // been saved: the loop carries out a step's effects before it answers.
 func (s *Server) awaitJob(ctx context.Context, j machine.Job) error {
-	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
-	defer cancel()
+	patience := min(takeTimeout, s.cfg.Limits.Answer)
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	tick := time.NewTicker(takePoll)
 	defer tick.Stop()
 	for {
@@ -104,9 +105,11 @@ func (s *Server) awaitJob(ctx context.Context, j machine.Job) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			return problem(http.StatusServiceUnavailable, CodeUnavailable, "the node does not answer: %v", ctx.Err())
+		case <-late.C:
 			return problem(http.StatusServiceUnavailable, CodeNotTaken,
 				"the node did not take job %v within %v: it has too many jobs under way; try again when one has ended",
-				j.ID, takeTimeout)
+				j.ID, patience)
 		}
 	}
 }
