@@ -142,7 +142,7 @@ type RecordKind uint8
 
 // The kinds of record.
 const (
-	RecordFrame    RecordKind = 1 // witness frame, by witness and number
+	RecordFrame    RecordKind = 1 // witness frame, by witness, number and id
 	RecordOp       RecordKind = 2 // ledger operation, by id; the frames that vote for it come first
 	RecordSale     RecordKind = 3 // lease that this node serves, by lease
 	RecordJob      RecordKind = 4 // job that this node ordered, by job

@@ -130,12 +130,18 @@ func (m *Machine) takeFrame(f *replica.Frame) {
 			Fact: FactEvidence, Peer: m.cfg.Genesis.Ledger.Witnesses[f.Witness].Account,
 			Text: "two frames with one number",
 		})
+		m.keepFrames(f) // its votes count, and what follows it needs it
 	case replica.Parked:
 		soonest(&m.due.sync, m.now.Add(m.cfg.Timing.Frame))
 	case replica.Added:
-		for _, f := range m.replica.FramesAfter(f.Witness, f.Seq-1, framesMax) { // it, and those that waited for it
-			m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f.Witness, f.Seq), Value: f.Encode()})
-		}
+		m.keepFrames(f)
 	case replica.Known:
+	}
+}
+
+// keepFrames saves a frame and those that waited for it.
+func (m *Machine) keepFrames(f *replica.Frame) {
+	for _, f := range m.replica.FramesAfter(f.Witness, f.Seq-1, framesMax) {
+		m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()})
 	}
 }

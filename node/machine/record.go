@@ -2,123 +2,12 @@ package machine
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
-	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/market"
 	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
-
-// restore folds the records of a former life into a new machine. What it cannot
-// read is an error: a node that has lost a promise must not go on.
-func (m *Machine) restore(saved Snapshot) error {
-	for _, rec := range saved {
-		if err := m.remember(rec); err != nil {
-			return fmt.Errorf("record %d/%x: %w", rec.Kind, rec.Key, err)
-		}
-	}
-	m.replica.TakeApplied()
-	m.restoreLanes()
-	for _, j := range m.jobs { // order-free: each task on its own
-		for _, t := range j.tasks {
-			if t.phase == taskAsking || t.phase == taskOpening {
-				t.phase = taskWaiting
-			}
-		}
-	}
-	return nil
-}
-
-func (m *Machine) remember(rec Record) error {
-	r := wire.NewReader(rec.Value)
-	switch rec.Kind {
-	case RecordOp:
-		op, err := ledger.DecodeOp(rec.Value)
-		if err != nil {
-			return err
-		}
-		if out, res := m.replica.AddOp(op); out == replica.Refused {
-			return fmt.Errorf("operation of %v: %v", op.Account, res)
-		}
-		if op.Account == m.cfg.Self {
-			m.lane(op.Lane).saved(op)
-		}
-		return nil
-	case RecordFrame:
-		f, err := replica.DecodeFrame(rec.Value)
-		if err != nil {
-			return err
-		}
-		if out := m.replica.AddFrame(f); out == replica.Refused {
-			return fmt.Errorf("frame %d of witness %d: %v", f.Seq, f.Witness, out)
-		}
-		return nil
-	case RecordSale:
-		s := takeSale(r)
-		m.sales[s.lease] = s
-	case RecordJob:
-		j := takeJob(r)
-		m.jobs[j.ID] = j
-	case RecordPurchase:
-		return m.rememberPurchase(r)
-	default:
-		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
-	}
-	return r.Close()
-}
-
-// saved remembers the last operation that was signed on the lane.
-func (q *lane) saved(op *ledger.Op) {
-	if q.flying == nil || q.flying.Seq < op.Seq {
-		q.flying = op
-	}
-}
-
-// restoreLanes forgets the last operations that are applied. The others go out
-// again as they are: another one for the same place would be a fork.
-func (m *Machine) restoreLanes() {
-	for _, q := range m.lanes { // order-free: each lane on its own
-		if q.flying != nil && m.replica.IsApplied(q.flying.ID()) {
-			q.flying = nil
-		}
-	}
-}
-
-// reconcile brings sales and purchases up to what the ledger says, since a crash
-// may have come between the two.
-func (m *Machine) reconcile() {
-	for _, id := range slices.SortedFunc(maps.Keys(m.sales), ledger.OpID.Compare) {
-		if l, ok := m.leases.Lease(id); ok && l.State == market.StateClosed {
-			delete(m.sales, id)
-			m.save(Record{Kind: RecordSale, Key: opKey(id)})
-		}
-	}
-	for _, p := range m.sortedPurchases() {
-		l, ok := m.leases.Lease(p.lease)
-		if ok && p.opened == 0 {
-			m.leaseOpened(p.lease)
-		}
-		if ok && l.State == market.StateClosed {
-			m.purchaseClosed(p.lease)
-		}
-	}
-	m.releaseLost()
-}
-
-// releaseLost frees the tasks whose lease has ended before their output was here:
-// what the provider reported, and where the output was, died with the former life.
-func (m *Machine) releaseLost() {
-	for _, j := range m.sortedJobs() {
-		for _, t := range j.tasks {
-			if p := m.purchases[t.lease]; !j.ended && t.phase == taskHired && (p == nil || p.closed || p.orphan) {
-				m.release(t, false, "the lease ended before its output was here")
-			}
-		}
-	}
-}
 
 func (m *Machine) saveSale(s *sale) {
 	w := wire.NewWriter(512)

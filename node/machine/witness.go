@@ -37,7 +37,7 @@ func (m *Machine) frame() {
 	f := m.replica.NextFrame(m.cfg.Genesis.SlotAt(m.now), votes)
 	f.Sig = m.cfg.Crypto.Sign(f.SigningDigest())
 	m.beats.lastFrame = m.now
-	batch := []Record{{Kind: RecordFrame, Key: frameKey(f.Witness, f.Seq), Value: f.Encode()}}
+	batch := []Record{{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()}}
 	for _, id := range f.Votes {
 		op, ok := m.replica.Op(id)
 		if !ok {
@@ -63,9 +63,11 @@ func sealFrame(f *replica.Frame) []byte {
 func opKey(id ledger.OpID) []byte { return id[:] }
 
 // frameKey is the key of a frame's record: witness and number, so that records
-// come back in the order in which frames link.
-func frameKey(witness uint16, seq uint32) []byte {
-	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(nil, witness), seq)
+// come back in the order in which frames link, and a part of the id, since a
+// hostile witness signs two frames with one number.
+func frameKey(f *replica.Frame) []byte {
+	id := f.ID()
+	return append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(nil, f.Witness), f.Seq), id[:8]...)
 }
 
 // beatLookahead is how many slots a witness looks ahead for its next turn.
