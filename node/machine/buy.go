@@ -38,7 +38,8 @@ type task struct {
 	fails  uint32         // how often a provider failed it
 	result market.Report  // in phase taskDone
 	quotes []market.Quote // in phase taskAsking
-	asked  int
+	asked  []p2p.PeerID   // in phase taskAsking: who has not answered yet
+	charge ledger.Amount  // in phase taskOpening: what the lease will hold
 	nonce  uint64
 	until  time.Time // taskAsking: when to choose; taskWaiting: when to look again
 	since  time.Time // taskWaiting: since when nobody could take it; zero: somebody can
@@ -235,10 +236,10 @@ func (m *Machine) look(t *task) {
 		return
 	}
 	t.since = time.Time{}
-	t.phase, t.nonce, t.quotes = taskAsking, m.cfg.Rand.Uint64(), nil
-	t.asked = min(asksMax, len(ranked))
-	for _, c := range ranked[:t.asked] {
+	t.phase, t.nonce, t.quotes, t.asked = taskAsking, m.cfg.Rand.Uint64(), nil, nil
+	for _, c := range ranked[:min(asksMax, len(ranked))] {
 		a := m.asking(t)
+		t.asked = append(t.asked, c.Offer.Provider)
 		m.send(c.Offer.Provider, p2p.Quote, wire.Seal(wire.KindAsk, a.Put))
 	}
 	t.until = m.now.Add(m.cfg.Timing.Quote)
@@ -311,25 +312,25 @@ func (t *task) missText(misses []market.Miss) string {
 	return strings.Join(words, "; ")
 }
 
-// quoted takes a quote that was asked for.
+// quoted takes a quote that was asked for. The first answer of a provider counts.
 func (m *Machine) quoted(from p2p.PeerID, q market.Quote) {
 	j := m.jobs[q.Bid]
 	if j == nil || q.Provider != from || q.Client != m.cfg.Self {
 		return
 	}
 	i := slices.IndexFunc(j.tasks, func(t *task) bool { return t.phase == taskAsking && t.nonce == q.Nonce })
-	if i < 0 || slices.ContainsFunc(j.tasks[i].quotes, func(o market.Quote) bool { return o.Provider == from }) {
+	if i < 0 || !slices.Contains(j.tasks[i].asked, from) {
 		return
 	}
 	t := j.tasks[i]
+	t.asked = slices.DeleteFunc(t.asked, func(id p2p.PeerID) bool { return id == from })
 	asked := market.Question{Ask: m.asking(t), Provider: from, Now: m.now.UnixMilli()}
 	if no := market.CheckQuote(m.leases, m.replica.State(), &q, asked, m.cfg.Crypto.Verify); no != 0 {
 		m.note(Note{Fact: FactRefused, Peer: from, Job: j.ID, Text: "quote: " + no.String()})
-		t.asked--
 	} else {
 		t.quotes = append(t.quotes, q)
 	}
-	if len(t.quotes) == t.asked {
+	if len(t.asked) == 0 {
 		t.until = m.now
 		m.choose(t)
 	}
@@ -373,7 +374,8 @@ func (m *Machine) lot(t *task, q market.Quote) p2p.Digest {
 func (m *Machine) overBudget(t *task, q market.Quote) {
 	t.phase, t.until = taskWaiting, m.now.Add(m.cfg.Timing.Retry)
 	soonest(&m.due.buy, t.until)
-	if m.settled(t.job) {
+	opening := slices.ContainsFunc(t.job.tasks, func(t *task) bool { return t.phase == taskOpening })
+	if !opening && m.settled(t.job) {
 		m.endJob(t.job, CauseBudget, fmt.Sprintf("budget: task %d costs up to %v atoms, and %v of the %v allowed are spent",
 			t.index, q.Charge, m.escrowed(t.job), t.job.Max))
 	}
@@ -384,7 +386,7 @@ func (m *Machine) opening() map[p2p.PeerID]bool {
 	busy := make(map[p2p.PeerID]bool)
 	for _, j := range m.jobs { // order-free: a set
 		for _, t := range j.tasks {
-			if t.phase == taskOpening {
+			if t.phase == taskOpening && !j.ended { // what an ended job has queued is not signed
 				busy[t.by] = true
 			}
 		}
@@ -398,9 +400,15 @@ func (m *Machine) opening() map[p2p.PeerID]bool {
 	return busy
 }
 
-// escrowed returns what the job's leases hold or have paid.
+// escrowed returns what the job's leases hold or have paid, those included whose
+// turn to be signed has not come.
 func (m *Machine) escrowed(j *job) ledger.Amount {
 	var sum ledger.Amount
+	for _, t := range j.tasks {
+		if t.phase == taskOpening {
+			sum += t.charge
+		}
+	}
 	for _, p := range m.purchases { // order-free: a sum
 		if p.job == j {
 			sum += m.committed(p)
@@ -412,7 +420,7 @@ func (m *Machine) escrowed(j *job) ledger.Amount {
 // openLease signs a LeaseOpen for the quote when its turn comes. The purchase is
 // saved with it: an escrow that nobody remembers would be lost.
 func (m *Machine) openLease(t *task, q market.Quote) {
-	t.phase, t.by = taskOpening, q.Provider
+	t.phase, t.by, t.charge = taskOpening, q.Provider, q.Charge
 	m.note(Note{Fact: FactQuoted, Job: t.job.ID, Task: t.index, Peer: q.Provider, Amount: q.Charge})
 	terms := t.terms()
 	m.want(0, intent{

@@ -41,6 +41,7 @@ type Timing struct {
 	Quote    time.Duration // how long quotes are collected; 400 ms
 	Voucher  time.Duration // between two reports of a running job, and so between two vouchers; 1 s
 	Patience time.Duration // without a word from a provider before the task goes to another one; 10 s
+	Load     time.Duration // from a lease to the start of its process, while module and input come; 10 min
 	Search   time.Duration // without any provider that could take a task before the job fails; 60 s
 	Grace    time.Duration // unpaid running time before a provider stops a job, and wait for a last voucher; 20 s
 }
@@ -58,6 +59,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Quote, 400*time.Millisecond)
 	set(&t.Voucher, time.Second)
 	set(&t.Patience, 10*time.Second)
+	set(&t.Load, 10*time.Minute)
 	set(&t.Search, time.Minute)
 	set(&t.Grace, 20*time.Second)
 	return t
@@ -66,7 +68,7 @@ func (t Timing) withDefaults() Timing {
 // Limits bounds what a machine holds on behalf of others. Every zero field means
 // its default.
 type Limits struct {
-	Peers    int // connected peers it keeps in mind; 1 000
+	Peers    int // connected peers it keeps in mind, witnesses besides; 1 000
 	Sales    int // leases it serves at once; 256
 	Jobs     int // jobs it holds, ended ones included; 1 000
 	Sessions int // storms that it proves or judges at once; 64

@@ -52,6 +52,7 @@ type Machine struct {
 	storms    map[ledger.Slot]*storm
 	audits    map[ledger.OpID]*audit
 	passed    map[passedKey]uint32 // storms that were noted as passed
+	offered   time.Time            // when this node's last offer was made
 
 	due due
 	now time.Time
@@ -247,6 +248,10 @@ func (m *Machine) applied(op *ledger.Op) {
 	}
 	delete(m.beats.voted, id)
 	switch op.Kind {
+	case ledger.KindDeviceRegister:
+		if op.Account == m.cfg.Self {
+			soonest(&m.due.offer, m.now)
+		}
 	case ledger.KindLeaseOpen:
 		if s := m.sales[id]; s != nil {
 			m.resumeSale(s)
@@ -262,8 +267,11 @@ func (m *Machine) applied(op *ledger.Op) {
 	}
 }
 
+// peerUp keeps a peer in mind. There is always room for witnesses: a crowd of
+// strangers must not keep them out.
 func (m *Machine) peerUp(id p2p.PeerID) {
-	if len(m.peers) >= m.cfg.Limits.Peers || id == m.cfg.Self {
+	_, witness := m.cfg.Genesis.Ledger.WitnessOf(id)
+	if id == m.cfg.Self || len(m.peers) >= m.cfg.Limits.Peers && !witness {
 		return
 	}
 	m.peers[id] = true

@@ -58,7 +58,7 @@ func (m *Machine) pump(l ledger.Lane, q *lane) {
 			continue
 		}
 		op := m.build(l, in.kind, body)
-		if r := m.replica.State().Check(op); r != ledger.OK {
+		if r := m.mayMake(op); r != ledger.OK {
 			m.note(Note{Fact: FactDropped, Text: in.kind.String() + ": " + r.String()})
 			if in.void != nil {
 				in.void(r)
@@ -77,6 +77,17 @@ func (m *Machine) pump(l ledger.Lane, q *lane) {
 		}
 		m.publishOp(q)
 	}
+}
+
+// mayMake says whether the operation applies now and witnesses may vote for it. One
+// that they may not would block its lane.
+func (m *Machine) mayMake(op *ledger.Op) ledger.Result {
+	st := m.replica.State()
+	it, r := st.Prepare(op)
+	if r != ledger.OK {
+		return r
+	}
+	return st.MayVoteItem(it)
 }
 
 // build returns an unsigned operation at the head of a lane. It claims what

@@ -23,9 +23,10 @@ type purchase struct {
 	final    bool   // no further second will be paid
 	orphan   bool   // the task went to another provider
 	closed   bool   // LeaseClose is applied
+	former   bool   // of a former life, and not heard of in this one
 
 	heard    time.Time // when the provider last said something
-	started  bool
+	started  time.Time // when the process was first heard to run; zero: not in this life
 	fetching bool
 	missed   int // fetches of its output that failed
 	due      time.Time
@@ -104,11 +105,23 @@ func (m *Machine) tendPurchases() {
 		case m.now.Sub(p.heard) >= m.cfg.Timing.Patience:
 			m.abandon(p, "no word from the provider")
 			m.release(p.task, true, "no word from the provider")
+		case m.overdue(p):
+			m.abandon(p, "the job does not come to its end")
+			m.release(p.task, true, "the job does not come to its end")
 		case !m.now.Before(p.due):
 			m.sendStart(p)
 		}
 		soonest(&m.due.buy, p.due)
 	}
+}
+
+// overdue reports whether a provider has talked for longer than any honest one
+// could: a job that runs again after a crash has ended in twice its time.
+func (m *Machine) overdue(p *purchase) bool {
+	if p.started.IsZero() {
+		return m.now.Sub(time.UnixMilli(p.opened)) >= m.cfg.Timing.Load
+	}
+	return !p.fetching && m.now.Sub(p.started) >= 2*time.Duration(p.job.Seconds)*time.Second+m.cfg.Timing.Patience
 }
 
 // remind repeats the last voucher of a lease that nobody needs any longer, so
@@ -143,24 +156,25 @@ func (m *Machine) report(from p2p.PeerID, r market.Report) {
 		m.pay(p, p.paid, true)
 		return
 	}
+	blame := !p.former // else it was this node that fell silent
+	p.former = false
 	p.due = m.now.Add(m.cfg.Timing.Patience) // it has the terms; the next word is its own
 	switch r.Phase {
 	case market.PhaseAccepted:
 	case market.PhaseRunning:
-		if !p.started {
-			p.started = true
+		if p.started.IsZero() {
+			p.started = m.now
 			m.note(Note{Fact: FactStarted, Job: p.job.ID, Task: p.task.index, Peer: from, Lease: p.lease})
 		}
 		m.pay(p, r.Used, false)
 	case market.PhaseDone:
-		p.task.result = r
-		if !p.fetching {
-			p.fetching = true
+		if !p.fetching { // else what is being fetched is the output, whatever is said meanwhile
+			p.fetching, p.task.result = true, r
 			m.do(Fetch{Lease: p.lease, Provider: from, Output: r.Output, Log: r.Log})
 		}
 	case market.PhaseFailed:
 		m.abandon(p, r.Text)
-		m.release(p.task, r.Source == market.ExitProvider, r.Text)
+		m.release(p.task, blame, r.Text)
 	}
 }
 
@@ -222,6 +236,6 @@ func (m *Machine) purchaseClosed(id ledger.OpID) {
 	})
 	if p.serves() && !p.fetching {
 		p.orphan = true
-		m.release(p.task, l.Reason == market.EndProviderFault, "the provider closed the lease: "+l.Reason.String())
+		m.release(p.task, !p.former, "the provider closed the lease: "+l.Reason.String())
 	}
 }

@@ -86,7 +86,7 @@ func (m *Machine) rememberPurchase(r *wire.Reader) error {
 	if j == nil || int(index) >= len(j.tasks) {
 		return fmt.Errorf("purchase of job %v, task %d: there is no such task", jobID, index)
 	}
-	p.job, p.task = j, j.tasks[index]
+	p.job, p.task, p.former = j, j.tasks[index], true
 	m.purchases[p.lease] = p
 	return nil
 }

@@ -57,12 +57,15 @@ func (m *Machine) register() {
 // offer gossips what is for sale.
 func (m *Machine) offer() {
 	s := m.cfg.Sell
+	if s == nil {
+		return
+	}
 	m.due.offer = m.now.Add(m.cfg.Timing.Offer)
 	device, ok := m.replica.State().Device(m.cfg.Self, s.Class)
 	if !ok {
-		m.due.offer = m.now.Add(m.cfg.Timing.Retry)
-		return
+		return // until DeviceRegister is applied
 	}
+	m.offered = m.now
 	capacity := min(m.capacity(), device.Declared)
 	o := market.Offer{
 		Provider: m.cfg.Self, Class: s.Class, Region: s.Region,
@@ -82,13 +85,15 @@ func (m *Machine) capacity() uint64 {
 	return m.leases.Capacity(m.replica.State(), m.cfg.Self, m.cfg.Sell.Class)
 }
 
-// classLane returns the lane on which this node's leases are accepted and closed.
-func (m *Machine) classLane() ledger.Lane {
-	l, ok := m.cfg.Genesis.Market.Lane(m.cfg.Sell.Class)
+// leaseLane returns the lane on which a lease is accepted and closed, and false
+// while the ledger does not know the lease. It is that of the lease's class: a node
+// may have sold another one in a former life.
+func (m *Machine) leaseLane(id ledger.OpID) (ledger.Lane, bool) {
+	l, ok := m.leases.Lease(id)
 	if !ok {
-		panic("machine: config.validate let an unknown class pass")
+		return 0, false
 	}
-	return l
+	return m.cfg.Genesis.Market.Lane(l.Class)
 }
 
 // taken returns the capacity that is promised: leases on the ledger, and sales
@@ -104,17 +109,24 @@ func (m *Machine) taken() uint64 {
 }
 
 // takeBid answers a bid with a fresh offer, so that a client that has just come
-// need not wait for the next refresh.
+// need not wait for the next refresh. One offer answers all bids of a Quote time.
 func (m *Machine) takeBid(b market.Bid) {
 	s := m.cfg.Sell
 	if s == nil || b.Class != s.Class || b.Region != s.Region || b.Expires < m.now.UnixMilli() {
 		return
 	}
+	next := m.offered.Add(m.cfg.Timing.Quote)
+	if !next.Before(m.due.offer) {
+		return // it is on its way
+	}
 	if !m.cfg.Crypto.Verify(b.Client, b.SigningDigest(m.network), b.Sig) {
 		m.note(Note{Fact: FactRefused, Peer: b.Client, Text: "bid: its signature does not verify"})
 		return
 	}
-	soonest(&m.due.offer, m.now)
+	if next.Before(m.now) {
+		next = m.now
+	}
+	soonest(&m.due.offer, next)
 }
 
 // ask answers a client with a signed quote. It reserves nothing.
@@ -143,7 +155,7 @@ const quoteLife = 10 * time.Second
 // lease does; the client repeats it until there is a report.
 func (m *Machine) start(from p2p.PeerID, st market.Start) {
 	l, ok := m.leases.Lease(st.Lease)
-	if m.cfg.Sell == nil || !ok || l.Provider != m.cfg.Self || l.Client != from {
+	if !ok || l.Provider != m.cfg.Self || l.Client != from {
 		return
 	}
 	if s := m.sales[st.Lease]; s != nil {
@@ -151,15 +163,20 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 		return
 	}
 	if l.State == market.StateClosed {
-		r := market.Report{Lease: st.Lease, Phase: market.PhaseFailed, Text: "the lease is closed"} // nobody is to blame
+		r := market.Report{Lease: st.Lease, Phase: market.PhaseFailed, Text: "the lease is closed"}
 		m.send(from, p2p.Lease, wire.Seal(wire.KindReport, r.Put))
 		return
 	}
 	s := &sale{lease: st.Lease, client: from, terms: st.Terms, phase: saleRunning}
 	s.report = market.Report{Lease: st.Lease, Phase: market.PhaseAccepted}
+	full := len(m.sales) >= m.cfg.Limits.Sales
 	m.sales[st.Lease] = s
-	if st.Terms.Digest() != l.Terms {
+	switch {
+	case st.Terms.Digest() != l.Terms:
 		m.endSale(s, market.EndPolicy, "the terms are not those of the lease")
+		return
+	case full:
+		m.decline(s, ledger.NoCapacity)
 		return
 	}
 	m.saveSale(s)
@@ -176,7 +193,11 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 // ended by then: without it there is nothing to be paid from. When the price has
 // moved above the escrow meanwhile, the lease is closed with a full refund.
 func (m *Machine) accept(s *sale) {
-	m.want(m.classLane(), intent{
+	lane, ok := m.leaseLane(s.lease)
+	if !ok {
+		return // resumeSale comes when the ledger knows the lease
+	}
+	m.want(lane, intent{
 		kind: ledger.KindLeaseAccept,
 		key:  p2p.Sum("accept", s.lease[:]),
 		body: func() ([]byte, bool) {
@@ -184,23 +205,32 @@ func (m *Machine) accept(s *sale) {
 			if !ok || l.State != market.StateOpen || s.phase == saleClosing && s.voucher.Used == 0 {
 				return nil, false
 			}
-			d0 := m.leases.Position(m.cfg.Self, l.Class)
-			charge, ok := m.leases.Charge(m.cfg.Self, l.Class, l.Units, l.Seconds, m.cfg.Sell.Reserve)
-			if !ok || charge > l.Escrow {
-				m.decline(s, ledger.BadPrice)
+			a, r := m.acceptance(&l)
+			if r != ledger.OK {
+				m.decline(s, r)
 				return nil, false
-			}
-			if m.leases.Demand(m.cfg.Self, l.Class)+l.Units > m.capacity() {
-				m.decline(s, ledger.NoCapacity)
-				return nil, false
-			}
-			a := market.LeaseAccept{
-				Lease: s.lease, D0: d0, D1: d0 + l.Units, Reserve: m.cfg.Sell.Reserve, Charge: charge,
 			}
 			return a.Encode(), true
 		},
 		void: func(r ledger.Result) { m.decline(s, r) },
 	})
+}
+
+// acceptance returns what a LeaseAccept says now, or why there can be none.
+func (m *Machine) acceptance(l *market.Lease) (market.LeaseAccept, ledger.Result) {
+	sell := m.cfg.Sell
+	if sell == nil || sell.Class != l.Class {
+		return market.LeaseAccept{}, ledger.NoCapacity
+	}
+	d0 := m.leases.Position(m.cfg.Self, l.Class)
+	charge, ok := m.leases.Charge(m.cfg.Self, l.Class, l.Units, l.Seconds, sell.Reserve)
+	if !ok || charge > l.Escrow {
+		return market.LeaseAccept{}, ledger.BadPrice
+	}
+	if m.leases.Demand(m.cfg.Self, l.Class)+l.Units > m.capacity() {
+		return market.LeaseAccept{}, ledger.NoCapacity
+	}
+	return market.LeaseAccept{Lease: l.ID, D0: d0, D1: d0 + l.Units, Reserve: sell.Reserve, Charge: charge}, ledger.OK
 }
 
 func (m *Machine) decline(s *sale, r ledger.Result) {
@@ -211,7 +241,7 @@ func (m *Machine) decline(s *sale, r ledger.Result) {
 // jobStarted starts the meter: nothing is charged before.
 func (m *Machine) jobStarted(id ledger.OpID) {
 	s := m.sales[id]
-	if s == nil || s.phase != saleRunning {
+	if s == nil || s.phase != saleRunning || !s.began.IsZero() {
 		return
 	}
 	s.began, s.paidAt = m.now, m.now
@@ -244,7 +274,7 @@ func (m *Machine) jobDone(ev JobDone) {
 	s.reason = endReason(ev, s.stopped)
 	s.report = market.Report{
 		Lease: s.lease, Phase: market.PhaseDone, Used: m.used(s), Exit: ev.Exit, Source: ev.Source,
-		Output: ev.Output, Log: ev.Log, Text: ev.Text,
+		Output: ev.Output, Log: ev.Log, Text: clip(ev.Text),
 	}
 	m.saveSale(s)
 	m.note(Note{Fact: FactServed, Peer: s.client, Lease: s.lease, Text: ev.Source.String()})
@@ -263,8 +293,7 @@ func endReason(ev JobDone, stopped bool) market.EndReason {
 	}
 }
 
-// endSale ends a sale that did not run to its end. The client blames this node for
-// it, unless it was the client who did not pay.
+// endSale ends a sale that did not run to its end.
 func (m *Machine) endSale(s *sale, reason market.EndReason, text string) {
 	if s.phase == saleClosing {
 		return
@@ -272,15 +301,15 @@ func (m *Machine) endSale(s *sale, reason market.EndReason, text string) {
 	s.phase, s.reason = saleClosing, reason
 	s.report = market.Report{
 		Lease: s.lease, Phase: market.PhaseFailed, Used: s.voucher.Used, Source: market.ExitProvider,
-		Text: text[:min(len(text), market.MaxText)],
-	}
-	if reason == market.EndBudgetExhausted {
-		s.report.Source = 0
+		Text: clip(text),
 	}
 	m.saveSale(s)
 	m.sendReport(s)
 	m.closeLease(s)
 }
+
+// clip shortens a text to what a report holds.
+func clip(text string) string { return text[:min(len(text), market.MaxText)] }
 
 // sendReport tells the client how the job stands. The provider owns the retry: it
 // reports until the lease is closed.
@@ -323,7 +352,7 @@ func (m *Machine) paid(from p2p.PeerID, v market.Voucher) {
 // cancelled closes a lease whose client ended it before its terms came.
 func (m *Machine) cancelled(from p2p.PeerID, v market.Voucher) {
 	l, ok := m.leases.Lease(v.Lease)
-	if m.cfg.Sell == nil || !ok || l.Provider != m.cfg.Self || l.Client != from || l.State == market.StateClosed {
+	if !ok || l.Provider != m.cfg.Self || l.Client != from || l.State == market.StateClosed {
 		return
 	}
 	s := &sale{lease: v.Lease, client: from}
@@ -346,7 +375,11 @@ func (m *Machine) tryClose(s *sale) {
 }
 
 func (m *Machine) closeLease(s *sale) {
-	m.want(m.classLane(), intent{
+	lane, ok := m.leaseLane(s.lease)
+	if !ok {
+		return // resumeSale comes when the ledger knows the lease
+	}
+	m.want(lane, intent{
 		kind: ledger.KindLeaseClose,
 		key:  p2p.Sum("close", s.lease[:]),
 		body: func() ([]byte, bool) {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -21,7 +20,7 @@ import (
 // take 10 ms, and hosts that do what a script says. It is in virtual time and
 // deterministic; simulations/world has the storms.
 type stage struct {
-	t       testing.TB
+	t       tester
 	g       *Genesis
 	now     time.Time
 	players []*player
@@ -30,6 +29,14 @@ type stage struct {
 	rules   []*rule
 	twists  []twist
 	watch   []func(p *player, ev Event, fx []Effect) // called after every step
+}
+
+// A tester is a *testing.T, a *testing.B or a *rapid.T.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
 }
 
 // A player is a machine and its host.
@@ -45,13 +52,14 @@ type player struct {
 	made  map[ledger.Slot]*proofs.Transcript
 	alive map[ledger.OpID]bool // jobs that run
 
-	takes   time.Duration // length of each job
-	hangs   bool          // jobs start and never end
-	stuck   bool          // jobs never start
-	fails   string        // jobs cannot be run, and this is why
-	wrong   bool          // outputs are not what the job writes
-	keeps   bool          // outputs are not handed over
-	forgets bool          // Saves are lost
+	takes time.Duration // length of each job
+	hangs bool          // jobs start and never end
+	stuck bool          // jobs never start
+	fails string        // jobs cannot be run, and this is why
+	wrong bool          // outputs are not what the job writes
+	keeps bool          // outputs are not handed over
+
+	dieAfter int // dies after so many more Saves, before anything else of the step; 0: never
 }
 
 // An arrival is an event on its way to a player.
@@ -149,7 +157,7 @@ func testGenesis(stormPer uint32) *Genesis {
 	}
 }
 
-func newStage(t testing.TB, stormPer uint32) *stage {
+func newStage(t tester, stormPer uint32) *stage {
 	g := testGenesis(stormPer)
 	return &stage{t: t, g: g, now: time.UnixMilli(g.Ledger.Start)}
 }
@@ -176,7 +184,7 @@ func sells(units uint64, reserve ledger.Amount) *Sell {
 
 // newMarket returns a running network of three witnesses, providers of 4000 mCU,
 // and a client with 1000 tokens.
-func newMarket(t testing.TB, stormPer uint32, providers int) *stage {
+func newMarket(t tester, stormPer uint32, providers int) *stage {
 	s := newStage(t, stormPer)
 	for i := range 3 {
 		s.add(fmt.Sprintf("witness%d", i+1), true, 0, nil)
@@ -354,6 +362,12 @@ func (s *stage) step(p *player, ev Event) []Effect {
 	}
 	for _, f := range fx {
 		s.carryOut(p, f)
+		if _, ok := f.(Save); ok && p.dieAfter > 0 {
+			if p.dieAfter--; p.dieAfter == 0 {
+				s.stop(p)
+				return nil
+			}
+		}
 	}
 	return fx
 }
@@ -424,9 +438,7 @@ func (s *stage) carryOut(p *player, fx Effect) {
 			s.transmit(p, to, fx.Data, Received{From: p.key.id, Data: fx.Data})
 		}
 	case Save:
-		if !p.forgets {
-			p.save(fx.Batch)
-		}
+		p.save(fx.Batch)
 	case RunJob:
 		s.runJob(p, fx)
 	case StopJob:
@@ -591,4 +603,38 @@ func (s *stage) wantBalance() {
 			s.t.Fatalf("%s and %s have other states", first.name, p.name)
 		}
 	}
+}
+
+// leaseUnasked lets a client open leases of a minute on a provider without asking
+// for quotes, and returns what starts them.
+func (s *stage) leaseUnasked(client, provider *player, units uint64, n int) []market.Start {
+	return s.leaseUnaskedFor(client, provider, units, 60, n)
+}
+
+func (s *stage) leaseUnaskedFor(client, provider *player, units uint64, seconds uint32, n int) []market.Start {
+	charge, ok := client.m.leases.Charge(provider.key.id, testClass, units, seconds, 0)
+	if !ok {
+		s.t.Fatal("no charge")
+	}
+	terms := market.Terms{Module: p2p.Sum("module"), Tasks: 1, MemoryPages: 64, Seconds: seconds}
+	open := market.LeaseOpen{
+		Provider: provider.key.id, Class: testClass, Units: units, Seconds: seconds, Escrow: charge + charge/10,
+		Terms: terms.Digest(),
+	}
+	seq, prev := client.m.replica.State().Head(client.key.id, 0)
+	starts := make([]market.Start, n)
+	for i := range starts {
+		op := &ledger.Op{
+			Chain: ledger.ChainOf(s.g.Network()), Kind: ledger.KindLeaseOpen, Account: client.key.id,
+			Seq: seq + 1 + uint64(i), Prev: prev, Fee: s.g.Ledger.MinFee, Body: open.Encode(),
+		}
+		op.Sig = client.cfg.Crypto.Sign(op.SigningDigest())
+		prev = op.ID()
+		data := sealOp(op)
+		for _, to := range s.players {
+			s.transmit(client, to, data, Gossiped{Data: data})
+		}
+		starts[i] = market.Start{Lease: prev, Terms: terms}
+	}
+	return starts
 }

@@ -79,7 +79,7 @@ func TestStories(t *testing.T) {
 }
 
 // play returns the text with everything that happens as it is now.
-func play(t testing.TB, text string) string {
+func play(t tester, text string) string {
 	st := &story{stage: newStage(t, never), jobs: map[string]Job{}, seen: map[wire.Kind]*arrival{}}
 	st.only(nil)
 	st.watch = append(st.watch, st.print)
@@ -408,28 +408,7 @@ var actors = map[string]actor{
 	// the price.
 	"rival": func(st *story, plain []string, _ map[string]string) {
 		rival, provider := st.player(plain[0]), st.player(plain[1])
-		j := testJob("rival", 1, 0)
-		j.Units = 2000
-		charge, ok := rival.m.leases.Charge(provider.key.id, testClass, j.Units, j.Seconds, 0)
-		if !ok {
-			st.t.Fatal("no charge")
-		}
-		terms := market.Terms{Module: j.Module, Tasks: 1, MemoryPages: 64, Seconds: j.Seconds}
-		open := market.LeaseOpen{
-			Provider: provider.key.id, Class: testClass, Units: j.Units, Seconds: j.Seconds, Escrow: charge,
-			Terms: terms.Digest(),
-		}
-		seq, prev := rival.m.replica.State().Head(rival.key.id, 0)
-		op := &ledger.Op{
-			Chain: ledger.ChainOf(st.g.Network()), Kind: ledger.KindLeaseOpen, Account: rival.key.id, Seq: seq + 1,
-			Prev: prev, Fee: st.g.Ledger.MinFee, Body: open.Encode(),
-		}
-		op.Sig = rival.cfg.Crypto.Sign(op.SigningDigest())
-		data := sealOp(op)
-		for _, to := range st.players {
-			st.transmit(rival, to, data, Gossiped{Data: data})
-		}
-		start := market.Start{Lease: op.ID(), Terms: terms}
+		start := st.leaseUnasked(rival, provider, 2000, 1)[0]
 		st.post(&arrival{at: st.now.Add(st.duration("150ms")), to: provider, life: -1, make: func() Event {
 			return Received{From: rival.key.id, Data: wire.Seal(wire.KindStart, start.Put)}
 		}})

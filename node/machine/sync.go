@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"fmt"
+
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/p2p"
@@ -114,6 +116,9 @@ func (m *Machine) items(from p2p.PeerID, r *wire.Reader) error {
 			break
 		}
 		frames = append(frames, f)
+	}
+	if n := len(ops) + len(frames); n > signaturesMax {
+		r.Fail(fmt.Errorf("%w: %d operations and frames, limit %d", wire.ErrLimit, n, signaturesMax))
 	}
 	if err := r.Close(); err != nil {
 		return err
