@@ -99,6 +99,9 @@ func (d *demo) run(ctx context.Context) error {
 	d.result.OK = err == nil
 	if err != nil {
 		d.result.Error = err.Error()
+		if d.result.ExitSource == "" {
+			d.result.Exit, d.result.ExitSource = codeOf(err), "pinfi"
+		}
 	}
 	if d.json {
 		return errors.Join(err, json.NewEncoder(d.env.stdout).Encode(d.result))

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pinfi/pinfi/node/api"
 )
 
 // devnetRules make a storm every 15 seconds: the network is there to stay, and
@@ -169,28 +171,49 @@ func devnetDown(ctx context.Context, env environment, dir string, purge bool) er
 	}
 	fmt.Fprintf(env.stderr, "%d nodes are down\n", len(dirs))
 	if purge {
-		return os.RemoveAll(dir)
+		return purgeNetwork(dir, dirs)
 	}
 	return nil
+}
+
+// purgeNetwork removes the nodes' folders, and the network's own when nothing else
+// is in it: the user may have named a folder that holds more.
+func purgeNetwork(dir string, nodes []string) error {
+	var errs []error
+	for _, d := range nodes {
+		errs = append(errs, os.RemoveAll(d))
+	}
+	left, err := os.ReadDir(dir)
+	if err == nil && len(left) == 0 {
+		err = os.Remove(dir)
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 // stopNode stops the node that runs in a folder, if one does.
 func stopNode(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	c, err := runningNode(ctx, dir)
+	c, err := dialNode(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it never ran
+	}
 	if err != nil {
-		return nil //nolint:nilerr // nothing runs there, which is what was asked for
+		return err
 	}
 	defer c.Close()
-	if err := c.Stop(ctx); err != nil {
+	err = c.Stop(ctx)
+	if errors.Is(err, api.ErrNoNode) {
+		return nil // nothing runs there, which is what was asked for
+	}
+	if err != nil {
 		return fmt.Errorf("stop the node in %s: %w", dir, err)
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := c.Status(ctx); err != nil && ctx.Err() == nil {
-			return nil //nolint:nilerr // it no longer answers: it has stopped
+		if _, err := c.Status(ctx); errors.Is(err, api.ErrNoNode) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():

@@ -208,16 +208,16 @@ func (h *host) peers() []api.Peer {
 }
 
 // run hosts the node and its API until ctx is done or one of them cannot go on,
-// then takes everything down. The API ends last: when it no longer answers, the
-// folder is free.
+// then takes everything down. The API goes last: who sees it gone finds the folder
+// closed.
 func (h *host) run(ctx context.Context) error {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	work, ctx := errgroup.WithContext(ctx)
-	serve, endAPI := context.WithCancel(context.WithoutCancel(ctx))
 	work.Go(func() error {
-		defer endAPI()
+		defer stop()
 		return h.node.Run(ctx)
 	})
-	work.Go(func() error { return h.server.Run(serve) })
+	work.Go(func() error { return h.server.Run(serving) })
 	return work.Wait()
 }
 
@@ -240,7 +240,7 @@ func readKey(path string) ([]byte, error) {
 // provideCommand runs a full node.
 func provideCommand(env environment) *cobra.Command {
 	o := hostOptions{}
-	sell := machine.Sell{}
+	sell := machine.Sell{Region: node.Region}
 	var class string
 	var reserve uint64
 	cmd := &cobra.Command{
@@ -255,7 +255,6 @@ func provideCommand(env environment) *cobra.Command {
 	}
 	o.bind(cmd, env)
 	cmd.Flags().StringVar(&class, "class", localClass, "class of device to sell")
-	cmd.Flags().StringVar(&sell.Region, "region", node.Region, "region to sell in")
 	cmd.Flags().Uint64Var(&sell.Units, "units", localUnits, "capacity to sell, in mCU (1000 mCU = 1 reference device)")
 	cmd.Flags().Uint64Var(&reserve, "reserve", 0, "least price, in atoms per CU-hour; 0 follows the pool")
 	return cmd

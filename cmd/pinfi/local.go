@@ -48,7 +48,7 @@ func localGenesis(rules localRules, providers []*p2p.Identity, client p2p.PeerID
 		},
 		Proofs: proofs.Params{
 			M: 128, N: 128, K: 1024, MaxRounds: 512, Samples: 16, Window: 1, Delta: 2, Sample: 1, StormPer: rules.stormPer,
-			Admission: market.Admission, Reference: 10_000_000,
+			Admission: market.Admission, Reference: 50_000_000,
 		},
 	}
 	for _, id := range providers {

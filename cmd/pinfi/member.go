@@ -92,7 +92,7 @@ func (l *launcher) startProcess(m *member, sell *machine.Sell) error {
 	args := []string{"light"}
 	if sell != nil {
 		args = []string{
-			"provide", "--class", string(sell.Class), "--region", sell.Region,
+			"provide", "--class", string(sell.Class),
 			"--units", fmt.Sprint(sell.Units), "--reserve", sell.Reserve.String(),
 		}
 	}
@@ -170,14 +170,19 @@ func (m *member) end() error {
 	}
 }
 
-// lastWords returns the last line that a node wrote.
+// lastWords returns the error with which a node ended, else the last line that it
+// wrote.
 func lastWords(dir string) string {
 	b, err := os.ReadFile(filepath.Join(dir, logName))
 	if err != nil {
 		return "none"
 	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return lines[len(lines)-1]
+	words := "\n" + strings.TrimSpace(string(b))
+	last := strings.LastIndex(words, "\npinfi: ")
+	if last < 0 {
+		last = strings.LastIndex(words, "\n")
+	}
+	return words[last+1:]
 }
 
 // dialNode returns a client of the node whose folder is dir. It does not ask

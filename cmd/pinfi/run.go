@@ -119,13 +119,9 @@ func (b *buyer) buy(ctx context.Context, c *api.Client, module []byte, input *os
 		}
 		return exit(code, fmt.Errorf("wait for job: %w; it is not lost: repeat the command with --id %v", err, id))
 	}
-	if job.State == api.JobDone {
-		if err := collect(ctx, c, &job, b.job.out); err != nil {
-			return err
-		}
-		if err := b.logs(ctx, c, &job); err != nil {
-			return err
-		}
+	// Of a job that has failed, too, what is paid for is worth having.
+	if err := errors.Join(collect(ctx, c, &job, b.job.out), b.logs(ctx, c, &job)); err != nil {
+		return err
 	}
 	if job, err = b.settled(ctx, c, job); err != nil {
 		return err
