@@ -149,4 +149,8 @@ func (tx *Tx) transfer(from, to Bucket, a Amount) {
 
 // SetDevice adds or replaces the device of (Owner, Class). A contract changes a
 // device only in ways that commute, because operations of other lanes do too.
-func (tx *Tx) SetDevice(d Device) { tx.state.devices.set(d) }
+func (tx *Tx) SetDevice(d Device) {
+	if tx.state.devices.set(d) {
+		tx.state.classes[d.Owner]++
+	}
+}

@@ -17,19 +17,26 @@ type Device struct {
 // roster holds the devices by class, each class in order of owners.
 type roster map[Class][]Device
 
+// Owns reports whether an account has anything on the ledger: money in a lane or
+// unclaimed, a bond, or a device.
+func (s *State) Owns(account Account) bool {
+	return s.bonds[account] > 0 || s.classes[account] > 0 || s.Balance(account) > 0
+}
+
 // find returns where the device of an owner is or belongs.
 func (r roster) find(owner Account, class Class) (int, bool) {
 	return slices.BinarySearchFunc(r[class], owner, func(d Device, owner Account) int { return d.Owner.Compare(owner) })
 }
 
-// set adds or replaces a device.
-func (r roster) set(d Device) {
+// set adds or replaces a device, and reports whether it is new.
+func (r roster) set(d Device) bool {
 	i, ok := r.find(d.Owner, d.Class)
 	if ok {
 		r[d.Class][i] = d
-		return
+		return false
 	}
 	r[d.Class] = slices.Insert(r[d.Class], i, d)
+	return true
 }
 
 // Device returns the device of an account in a class.

@@ -36,7 +36,7 @@ const (
 	TooEarly            Result = 26
 	TooLate             Result = 27
 	Equivocation        Result = 28 // rivals of one slot were both certified; neither counts
-	Full                Result = 29 // no room for more pending operations
+	Full                Result = 29 // no room: too many already, or its account owns nothing
 	Stale               Result = 30 // its place in the lane is taken
 	Reverted            Result = 31 // counted, until what it rested on turned out to equivocate
 )
@@ -51,7 +51,7 @@ var resultTexts = [...]string{
 	UnknownCommit: "unknown commit", NotYours: "not yours", AlreadyDone: "already done", BadState: "wrong state",
 	BadPrice: "wrong price", NoCapacity: "no capacity", BadVoucher: "bad voucher", BadBeat: "bad beat",
 	BadProof: "bad proof", TooEarly: "too early", TooLate: "too late", Equivocation: "equivocation",
-	Full: "too many pending operations", Stale: "place in the lane is taken", Reverted: "reverted",
+	Full: "no room", Stale: "place in the lane is taken", Reverted: "reverted",
 }
 
 // String returns a few words for people. Programs compare the number.

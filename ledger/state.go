@@ -51,6 +51,7 @@ type State struct {
 	pots    map[Class]Amount
 	bonds   map[Account]Amount
 	devices roster
+	classes map[Account]int // devices of an owner
 	sums    [bucketKinds]Amount // what all buckets of a kind hold
 	applied uint64
 	tx      Tx // the one that Apply hands out
@@ -93,6 +94,7 @@ func (s *State) endow() {
 	s.pots = map[Class]Amount{}
 	s.bonds = make(map[Account]Amount, len(s.genesis.Witnesses))
 	s.devices = roster{}
+	s.classes = map[Account]int{}
 	s.sums = [bucketKinds]Amount{}
 	s.applied, s.total = 0, 0
 	for _, a := range s.genesis.Alloc {

@@ -19,6 +19,9 @@ func (r *Replica) vote(w uint16, id ledger.OpID) {
 	if !e.voters.add(w) {
 		return
 	}
+	if r.pending[id] != nil && r.bounds(e) {
+		r.unvoted--
+	}
 	e.stake += r.cfg.Genesis.Witnesses[w].Stake
 	if r.voting && w == r.self {
 		if e.item == nil {

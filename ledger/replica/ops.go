@@ -71,31 +71,33 @@ func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
 		}
 		return Known, r.state.MayVoteItem(e.item)
 	}
-	if res := r.admits(item, e != nil); res != ledger.OK {
-		return Refused, res
+	// The bounds below are for strangers. Of what a witness voted for others hold it,
+	// and the bound is on the witness.
+	bounded := e == nil && op.Account != r.cfg.Self
+	if bounded {
+		if res := r.admits(op); res != ledger.OK {
+			return Refused, res
+		}
 	}
 	if !r.cfg.Verify(op.Account, [32]byte(item.ID), op.Sig) {
 		return Refused, ledger.BadSignature
 	}
 	res = r.state.MayVoteItem(item)
+	if bounded && !r.affords(op, res == ledger.OK) {
+		return Refused, ledger.Full
+	}
 	outcome := r.hold(item, e)
 	r.fold()
 	return outcome, res
 }
 
-// admits says whether there is room for an operation. One that a witness voted for
-// always has room: others hold it, and the bound is on the witness.
-func (r *Replica) admits(item *ledger.Item, voted bool) ledger.Result {
-	if voted {
-		return ledger.OK
-	}
-	op := item.Op
+// admits says whether the place of a stranger's operation leaves room for it.
+func (r *Replica) admits(op *ledger.Op) ledger.Result {
 	head, _ := r.state.Head(op.Account, op.Lane)
 	switch {
 	case op.Seq <= head:
 		return ledger.Stale
-	case op.Seq-head > r.cfg.Limits.Ahead, len(r.pending) >= r.cfg.Limits.Pending,
-		r.accounts[op.Account] >= r.cfg.Limits.PerAccount:
+	case op.Seq-head > r.cfg.Limits.Ahead, r.accounts[op.Account] >= r.cfg.Limits.PerAccount:
 		return ledger.Full
 	}
 	if p := r.places[placeKey{op.Account, op.Lane, op.Seq}]; p != nil && len(p.rivals) >= 2 {
@@ -104,9 +106,26 @@ func (r *Replica) admits(item *ledger.Item, voted bool) ledger.Result {
 	return ledger.OK
 }
 
+// affords says whether a stranger's operation is worth a place among the pending
+// ones: keys cost nothing, so what is not votable must be of an account that owns
+// something. It makes room if need be.
+func (r *Replica) affords(op *ledger.Op, votable bool) bool {
+	if !votable && !r.state.Owns(op.Account) {
+		return false
+	}
+	if r.unvoted < r.cfg.Limits.Pending {
+		return true
+	}
+	least := 0
+	if !votable {
+		least = r.accounts[op.Account] + 1 // nobody makes room by the loss of those who hold as little
+	}
+	return r.evict(least)
+}
+
 // hold keeps an operation; e is its entry if there were votes for it.
 func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
-	r.quiet = false
+	r.quiet, r.packed = false, 0
 	if e == nil {
 		e = &entry{id: item.ID}
 		r.entries[e.id] = e
@@ -154,10 +173,16 @@ func (r *Replica) await(e *entry, key placeKey) {
 	}
 	r.pending[e.id] = e
 	r.accounts[key.account]++
+	if r.bounds(e) {
+		r.unvoted++
+	}
 	if key.seq == head+1 {
 		r.open = append(r.open, e)
 	}
 }
+
+// bounds reports whether a held operation is one that Limits.Pending bounds.
+func (r *Replica) bounds(e *entry) bool { return e.stake == 0 && e.item.Op.Account != r.cfg.Self }
 
 // settle takes an operation off the pending ones.
 func (r *Replica) settle(e *entry) {
@@ -165,6 +190,9 @@ func (r *Replica) settle(e *entry) {
 		return
 	}
 	delete(r.pending, e.id)
+	if r.bounds(e) {
+		r.unvoted--
+	}
 	account := e.item.Op.Account
 	if r.accounts[account]--; r.accounts[account] == 0 {
 		delete(r.accounts, account)

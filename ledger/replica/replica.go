@@ -23,19 +23,23 @@ import (
 	"github.com/pinfi/pinfi/p2p"
 )
 
-// Config says what a Replica works with. Every field but Limits must be set.
+// Config says what a Replica works with. Every field but Self and Limits must be
+// set.
 type Config struct {
 	Network   p2p.Network
 	Genesis   *ledger.Genesis
 	Contracts []ledger.Contract // at genesis; the replica's alone from then on
 	Verify    func(p2p.PeerID, p2p.Digest, p2p.Signature) bool
+	Self      ledger.Account // whose operations no limit keeps out: the node's own; zero for none
 	Limits    Limits
 }
 
 // Limits bound what strangers can make a replica remember. Zero means the default.
-// Operations that a witness voted for are outside Pending, PerAccount and Ahead.
+// Operations that a witness voted for, and those of Config.Self, are outside
+// Pending, PerAccount and Ahead. When Pending is reached, operations that are not
+// votable make room, first those of the accounts that have most of them.
 type Limits struct {
-	Pending    int    // uncertified operations in all, default 16384
+	Pending    int    // operations that no witness voted for in all, default 16384
 	PerAccount int    // uncertified operations of one account, default 256
 	Ahead      uint64 // sequence numbers past a lane's head, default 64
 	Parked     int    // frames of one witness that wait for a parent, default 256
@@ -107,7 +111,11 @@ type Replica struct {
 	places   map[placeKey]*place
 	pending  map[ledger.OpID]*entry // held, not certified, place not taken
 	accounts map[ledger.Account]int // pending by account
+	unvoted  int                    // of pending, by strangers and without a vote
 	missing  map[ledger.OpID]*entry // voted for, not held
+
+	packed    uint64 // 1 + State.Applied when evict last found nothing
+	packedFew int    // what it was asked to spare then
 
 	open    []*entry // next in their lanes and not certified, as they came
 	round   uint64   // calls of Votable

@@ -284,9 +284,17 @@ func (w *world) checkLists(r *Replica) {
 			votable++
 		}
 	}
-	accounts := 0
+	accounts, unvoted := 0, 0
 	for _, n := range r.accounts { // order-free: a sum
 		accounts += n
+	}
+	for _, e := range r.pending { // order-free: a count
+		if e.stake == 0 {
+			unvoted++
+		}
+	}
+	if unvoted != r.unvoted {
+		w.t.Fatalf("%d pending without a vote, scan finds %d", r.unvoted, unvoted)
 	}
 	if waiting != r.Waiting() || pending != r.PendingLen() || accounts != pending {
 		w.t.Fatalf("%d waiting, %d pending, %d by account; scan finds %d and %d",

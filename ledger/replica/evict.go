@@ -1,0 +1,70 @@
+package replica
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+)
+
+// evictShare is which part of Limits.Pending goes at once: to look for it takes a
+// look at everything that is pending.
+const evictShare = 16
+
+// evict drops pending operations that nobody voted for and that are not votable,
+// as if again and again one of the account that has most of them, the last in its
+// lanes. It spares this replica's own account, and the first few of each account.
+// It reports whether there is room afterwards.
+func (r *Replica) evict(few int) bool {
+	version := r.state.Applied() + 1
+	if r.packed == version && few >= r.packedFew {
+		return false
+	}
+	all := r.dispensable()
+	ranks := make(map[*entry]int, len(all)) // place among those of its account
+	for i, e := range all {
+		if i > 0 && all[i-1].item.Op.Account == e.item.Op.Account {
+			ranks[e] = ranks[all[i-1]] + 1
+		}
+	}
+	all = slices.DeleteFunc(all, func(e *entry) bool { return ranks[e] < few })
+	if len(all) == 0 {
+		r.packed, r.packedFew = version, few
+		return false
+	}
+	slices.SortStableFunc(all, func(a, b *entry) int { return cmp.Compare(ranks[b], ranks[a]) })
+	gone := make(map[*entry]bool)
+	for _, e := range all[:min(len(all), max(1, r.cfg.Limits.Pending/evictShare))] {
+		gone[e] = true
+		r.drop(e)
+	}
+	r.open = slices.DeleteFunc(r.open, func(e *entry) bool { return gone[e] })
+	return true
+}
+
+// dispensable returns the pending operations of strangers that nobody voted for
+// and that are not votable, by account, lane, place and id.
+func (r *Replica) dispensable() []*entry {
+	var all []*entry
+	for _, e := range r.pending { // order-free: sorted below
+		if r.bounds(e) && r.state.MayVoteItem(e.item) != ledger.OK {
+			all = append(all, e)
+		}
+	}
+	slices.SortFunc(all, func(a, b *entry) int {
+		x, y := a.item.Op, b.item.Op
+		return cmp.Or(x.Account.Compare(y.Account), cmp.Compare(x.Lane, y.Lane), cmp.Compare(x.Seq, y.Seq),
+			a.id.Compare(b.id))
+	})
+	return all
+}
+
+// drop forgets a pending operation. The caller takes it off Replica.open.
+func (r *Replica) drop(e *entry) {
+	r.settle(e)
+	delete(r.entries, e.id)
+	e.at.rivals = slices.DeleteFunc(e.at.rivals, func(o *entry) bool { return o == e })
+	if len(e.at.rivals) == 0 {
+		delete(r.places, e.key())
+	}
+}
