@@ -48,9 +48,11 @@ func (b Burn) Encode() []byte {
 	return w.Bytes()
 }
 
-// DeviceRegister is the body of KindDeviceRegister. A device's declared capacity
-// is the largest that its owner has declared: the order of declarations on
-// different lanes must not matter.
+// MaxClasses is the most classes in which one account has a device.
+const MaxClasses = 16
+
+// DeviceRegister is the body of KindDeviceRegister, which belongs on lane 0. It
+// makes a device known, or raises the capacity of one that is.
 type DeviceRegister struct {
 	Class    Class  // 1 to MaxClass bytes
 	Declared uint64 // mCU, at least 1
@@ -121,9 +123,27 @@ func (core) Check(s *State, op *Op, body any) Result {
 		if b.To == op.Lane {
 			return BadLane
 		}
+	case DeviceRegister:
+		return s.mayRegister(op, b)
 	}
 	if s.Funds(op) < need {
 		return InsufficientBalance
+	}
+	return OK
+}
+
+// mayRegister checks a registration. All that it looks at changes with lane 0 of
+// the owner only, so it is monotone.
+func (s *State) mayRegister(op *Op, d DeviceRegister) Result {
+	if op.Lane != 0 {
+		return BadLane
+	}
+	device, known := s.Device(op.Account, d.Class)
+	switch {
+	case known && d.Declared <= device.Declared:
+		return AlreadyDone
+	case !known && s.classes[op.Account] >= MaxClasses:
+		return Full
 	}
 	return OK
 }
@@ -143,7 +163,7 @@ func (core) Apply(tx *Tx, op *Op, body any) {
 		if !ok {
 			d = Device{Owner: op.Account, Class: b.Class}
 		}
-		d.Declared = max(d.Declared, b.Declared)
+		d.Declared = b.Declared
 		tx.SetDevice(d)
 	}
 }

@@ -54,8 +54,11 @@ func (k Kind) String() string {
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // PaysFee reports whether an operation of the kind must pay at least the
-// genesis's MinFee. Others may pay nothing: their writers are bonded, or bounded
-// by something they paid for before.
+// genesis's MinFee. Others may pay nothing. LeaseAccept and LeaseClose are bounded
+// by the leases that clients paid for, ProofVerdict by the commits there are.
+// DeviceRegister costs nothing at all, so that a provider can begin without money:
+// an account has MaxClasses devices, but accounts are free. ProofCommit is bounded
+// by devices and storms.
 func (k Kind) PaysFee() bool {
 	switch k {
 	case KindTransfer, KindLaneMove, KindLeaseOpen, KindBurn:

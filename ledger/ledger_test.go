@@ -297,13 +297,24 @@ func TestGenesisValidate(t *testing.T) {
 	}
 }
 
-// [LED-10] Declared capacity is the largest declared, whatever the order.
+// [LED-10] A device is registered on lane 0, and again only with a larger capacity.
 func TestDevices(t *testing.T) {
 	s := newState(t)
-	for i, d := range []DeviceRegister{{"gpu", 5}, {"cpu", 1}, {"gpu", 9}, {"gpu", 7}} {
+	for i, tt := range []struct {
+		d    DeviceRegister
+		lane Lane
+		want Result
+	}{
+		{DeviceRegister{"gpu", 5}, 0, OK},
+		{DeviceRegister{"cpu", 1}, 0, OK},
+		{DeviceRegister{"gpu", 5}, 0, AlreadyDone},
+		{DeviceRegister{"gpu", 4}, 0, AlreadyDone},
+		{DeviceRegister{"gpu", 9}, 1, BadLane},
+		{DeviceRegister{"gpu", 9}, 0, OK},
+	} {
 		for _, c := range []byte("ba") {
-			if r := s.Apply(draft(s, who(c), Lane(i), KindDeviceRegister, d.Encode())); r != OK {
-				t.Fatal(r)
+			if r := s.Apply(draft(s, who(c), tt.lane, KindDeviceRegister, tt.d.Encode())); r != tt.want {
+				t.Errorf("%d: %v, want %v", i, r, tt.want)
 			}
 		}
 	}
@@ -320,6 +331,30 @@ func TestDevices(t *testing.T) {
 	}
 	if _, ok := s.Device(who('a'), "tpu"); ok {
 		t.Fatal("a device nobody registered")
+	}
+}
+
+// [LED-27] An account has devices of at most 16 classes.
+func TestMaxClasses(t *testing.T) {
+	s := newState(t)
+	register := func(class string, declared uint64) Result {
+		body := DeviceRegister{Class(class), declared}.Encode()
+		return s.Apply(draft(s, who('a'), 0, KindDeviceRegister, body))
+	}
+	for i := range MaxClasses {
+		if r := register(fmt.Sprint("class-", i), 1); r != OK {
+			t.Fatalf("class %d: %v", i, r)
+		}
+	}
+	if r := register("more", 1); r != Full {
+		t.Errorf("class %d: %v, want %v", MaxClasses, r, Full)
+	}
+	if r := register("class-3", 2); r != OK {
+		t.Errorf("more of a class that is there: %v", r)
+	}
+	s.Reset()
+	if r := register("more", 1); r != OK {
+		t.Errorf("after a reset: %v", r)
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 	TooEarly            Result = 26
 	TooLate             Result = 27
 	Equivocation        Result = 28 // rivals of one slot were both certified; neither counts
-	Full                Result = 29 // no room: too many already, or its account owns nothing
+	Full                Result = 29 // no room: as many as there may be, or its account owns nothing
 	Stale               Result = 30 // its place in the lane is taken
 	Reverted            Result = 31 // counted, until what it rested on turned out to equivocate
 )

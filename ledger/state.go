@@ -51,7 +51,7 @@ type State struct {
 	pots    map[Class]Amount
 	bonds   map[Account]Amount
 	devices roster
-	classes map[Account]int // devices of an owner
+	classes map[Account]int     // devices of an owner
 	sums    [bucketKinds]Amount // what all buckets of a kind hold
 	applied uint64
 	tx      Tx // the one that Apply hands out
