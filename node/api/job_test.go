@@ -253,7 +253,7 @@ func (s *sluggish) Submit(_ context.Context, j machine.Job) error {
 // files that are not there, a class that is not traded, figures out of bounds.
 func TestOrderRefused(t *testing.T) {
 	r := join(t, transport.NewHub(), node.Config{Genesis: newGenesis(1), Identity: identity(100), Dir: t.TempDir()})
-	good := api.Order{Units: 1, Seconds: 1, Max: 1, Module: r.put("hello")}
+	good := api.Order{Units: 1000, Seconds: 1, Max: 1, Module: r.put("hello")}
 	for name, c := range map[string]struct {
 		change func(*api.Order)
 		code   api.Code

@@ -36,6 +36,7 @@ type task struct {
 	by     p2p.PeerID     // who serves, or served, it
 	avoid  []p2p.PeerID   // who failed it lately
 	fails  uint32         // how often a provider failed it
+	moves  uint32         // how often it left a provider, for whatever reason
 	result market.Report  // in phase taskDone
 	quotes []market.Quote // in phase taskAsking
 	asked  []p2p.PeerID   // in phase taskAsking: who has not answered yet
@@ -43,6 +44,7 @@ type task struct {
 	nonce  uint64
 	until  time.Time // taskAsking: when to choose; taskWaiting: when to look again
 	since  time.Time // taskWaiting: since when nobody could take it; zero: somebody can
+	poor   time.Time // since when the budget does not reach for it; zero: it does
 }
 
 // A taskPhase is where a task stands. Phases are saved, and so append-only.
@@ -65,6 +67,10 @@ const (
 // triesMax is how often providers may fail a task before its job fails.
 const triesMax = 8
 
+// movesMax is how often a task may leave a provider, for whatever reason, before its
+// job fails: each lease costs a fee.
+const movesMax = 64
+
 // asksMax is how many providers are asked for a quote of a task.
 const asksMax = 3
 
@@ -82,14 +88,20 @@ func (j *Job) Validate(p *market.Params) error {
 		return fmt.Errorf("job: %d tasks, want 1 to %d", j.Tasks, MaxTasks)
 	case j.Check > j.Tasks:
 		return fmt.Errorf("job: %d tasks to check, it has %d", j.Check, j.Tasks)
-	case j.Units == 0:
-		return fmt.Errorf("job: 0 mCU, want at least 1")
+	case !market.ValidRegion(j.Region):
+		return fmt.Errorf("job: region %q, want 1 to %d of a-z 0-9 . -", j.Region, market.MaxRegion)
+	case j.Units < leastUnits || j.Units > market.MaxCapacity:
+		return fmt.Errorf("job: %d mCU, want %d to %d", j.Units, leastUnits, uint64(market.MaxCapacity))
 	case j.Seconds < 1 || j.Seconds > market.MaxTerm:
 		return fmt.Errorf("job: %d seconds, want 1 to %d", j.Seconds, market.MaxTerm)
 	case j.MemoryPages < 1 || j.MemoryPages > market.MaxMemoryPages:
 		return fmt.Errorf("job: %d pages of memory, want 1 to %d", j.MemoryPages, market.MaxMemoryPages)
-	case len(j.InputName) > market.MaxName:
-		return fmt.Errorf("job: input name of %d bytes, at most %d", len(j.InputName), market.MaxName)
+	case uint64(j.MemoryPages) > memoryMax*j.Units/1000:
+		return fmt.Errorf("job: %d pages of memory, %d mCU have %d", j.MemoryPages, j.Units, memoryMax*j.Units/1000)
+	case j.Input.IsZero() && j.InputName != "":
+		return fmt.Errorf("job: an input name %q and no input", j.InputName)
+	case !j.Input.IsZero() && !market.ValidName(j.InputName):
+		return fmt.Errorf("job: input name %q, want a file name of 1 to %d bytes", j.InputName, market.MaxName)
 	}
 	return nil
 }
@@ -205,6 +217,9 @@ func (m *Machine) takeOffer(o market.Offer) {
 	if !m.cfg.Crypto.Verify(o.Provider, o.SigningDigest(m.network), o.Sig) {
 		m.note(Note{Fact: FactRefused, Peer: o.Provider, Text: "offer: its signature does not verify"})
 		return
+	}
+	if _, registered := m.replica.State().Device(o.Provider, o.Class); !registered {
+		return // a name costs nothing, a device on the ledger does
 	}
 	if m.book.Put(m.now.UnixMilli(), o) && len(m.jobs) > 0 {
 		soonest(&m.due.buy, m.now)
@@ -375,10 +390,20 @@ func (m *Machine) overBudget(t *task, q market.Quote) {
 	t.phase, t.until = taskWaiting, m.now.Add(m.cfg.Timing.Retry)
 	soonest(&m.due.buy, t.until)
 	opening := slices.ContainsFunc(t.job.tasks, func(t *task) bool { return t.phase == taskOpening })
-	if !opening && m.settled(t.job) {
+	if t.poor.IsZero() {
+		t.poor = m.now
+	}
+	// A provider that never closes its lease must not hold the job with it.
+	hopeless := m.now.Sub(t.poor) >= m.cfg.Timing.Search && !m.serving(t.job)
+	if !opening && (m.settled(t.job) || hopeless) {
 		m.endJob(t.job, CauseBudget, fmt.Sprintf("budget: task %d costs up to %v atoms, and %v of the %v allowed are spent",
 			t.index, q.Charge, m.escrowed(t.job), t.job.Max))
 	}
+}
+
+// serving reports whether a task of the job is with a provider.
+func (m *Machine) serving(j *job) bool {
+	return slices.ContainsFunc(j.tasks, func(t *task) bool { return t.phase == taskHired })
 }
 
 // opening returns the providers that have a lease of this node to accept.
@@ -420,7 +445,7 @@ func (m *Machine) escrowed(j *job) ledger.Amount {
 // openLease signs a LeaseOpen for the quote when its turn comes. The purchase is
 // saved with it: an escrow that nobody remembers would be lost.
 func (m *Machine) openLease(t *task, q market.Quote) {
-	t.phase, t.by, t.charge = taskOpening, q.Provider, q.Charge
+	t.phase, t.by, t.charge, t.poor = taskOpening, q.Provider, q.Charge, time.Time{}
 	m.note(Note{Fact: FactQuoted, Job: t.job.ID, Task: t.index, Peer: q.Provider, Amount: q.Charge})
 	terms := t.terms()
 	m.want(0, intent{
@@ -457,6 +482,7 @@ func (t *task) terms() market.Terms {
 
 // release takes a task from its provider; another one will be looked for.
 func (m *Machine) release(t *task, blame bool, why string) {
+	t.moves++
 	if blame {
 		t.fails++
 	}
@@ -466,9 +492,9 @@ func (m *Machine) release(t *task, blame bool, why string) {
 	m.note(Note{Fact: FactAbandoned, Job: t.job.ID, Task: t.index, Peer: t.by, Lease: t.lease, Text: why})
 	t.phase, t.lease, t.until = taskWaiting, ledger.OpID{}, time.Time{}
 	m.save(m.jobRecord(t.job))
-	if t.fails >= triesMax {
-		m.endJob(t.job, CauseProviders,
-			fmt.Sprintf("task %d: providers failed it %d times, the last one so: %s", t.index, t.fails, why))
+	if t.fails >= triesMax || t.moves >= movesMax {
+		m.endJob(t.job, CauseProviders, fmt.Sprintf("task %d: it left %d providers, %d of which failed it, the last one so: %s",
+			t.index, t.moves, t.fails, why))
 	}
 	soonest(&m.due.buy, m.now)
 }

@@ -111,4 +111,4 @@ type Job struct {
 }
 
 // MaxTasks is the largest number of tasks of one job.
-const MaxTasks = 1024
+const MaxTasks = 256

@@ -48,7 +48,11 @@ func (g *Genesis) SlotAt(t time.Time) ledger.Slot {
 	return ledger.Slot(since / int64(g.Ledger.SlotMillis))
 }
 
+// slotMax is the last slot whose beginning is told apart: thousands of years.
+const slotMax ledger.Slot = 1 << 40
+
 // SlotStart returns the time at which a slot begins.
 func (g *Genesis) SlotStart(s ledger.Slot) time.Time {
+	s = min(s, slotMax)
 	return time.UnixMilli(g.Ledger.Start + int64(s)*int64(g.Ledger.SlotMillis))
 }

@@ -241,10 +241,12 @@ func (m *Machine) settle() {
 func (m *Machine) applied(op *ledger.Op) {
 	id := op.ID()
 	m.note(Note{Fact: FactApplied, Peer: op.Account, Lease: id, Text: op.Kind.String()})
-	if op.Account == m.cfg.Self {
-		m.landed(op)
-	} else if !m.beats.voted[id] {
-		m.foreign = append(m.foreign, Record{Kind: RecordOp, Key: opKey(id), Value: op.Encode()})
+	record := Record{Kind: RecordOp, Key: opKey(id), Value: op.Encode()}
+	switch own := op.Account == m.cfg.Self; {
+	case own && !m.landed(op):
+		m.save(record) // of a life that was forgotten: peers have brought it back
+	case !own && !m.beats.voted[id]:
+		m.foreign = append(m.foreign, record)
 	}
 	delete(m.beats.voted, id)
 	switch op.Kind {

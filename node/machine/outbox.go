@@ -1,11 +1,13 @@
 package machine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
@@ -72,8 +74,8 @@ func (m *Machine) pump(l ledger.Lane, q *lane) {
 			batch = append(batch, in.made(op.ID())...)
 		}
 		m.save(batch...)
-		if _, r := m.replica.AddOp(op); r != ledger.OK {
-			panic("machine: the replica refuses an operation that the state accepts: " + r.String())
+		if out, r := m.replica.AddOp(op); out == replica.Refused {
+			panic("machine: the replica refuses an own operation that the state accepts: " + r.String())
 		}
 		m.publishOp(q)
 	}
@@ -108,20 +110,31 @@ func (m *Machine) build(l ledger.Lane, kind ledger.Kind, body []byte) *ledger.Op
 	return op
 }
 
-// claims returns claims of all credits to this node, as many as an operation holds.
+// claims returns claims of the largest credits to this node, as many as an operation
+// holds: a stranger's dust must not stand before them.
 func (m *Machine) claims() []ledger.Claim {
-	var out []ledger.Claim
-	for _, c := range m.replica.State().Unclaimed(m.cfg.Self) {
-		n := len(out)
-		if n > 0 && out[n-1].From == c.From && out[n-1].Lane == c.Lane {
-			out[n-1].Upto = c.Seq
-			continue
-		}
-		if n == ledger.MaxClaims {
-			break
-		}
-		out = append(out, ledger.Claim{From: c.From, Lane: c.Lane, Upto: c.Seq})
+	type source struct {
+		claim ledger.Claim
+		sum   ledger.Amount
 	}
+	var all []source
+	for _, c := range m.replica.State().Unclaimed(m.cfg.Self) { // by source
+		n := len(all)
+		if n == 0 || all[n-1].claim.From != c.From || all[n-1].claim.Lane != c.Lane {
+			all = append(all, source{claim: ledger.Claim{From: c.From, Lane: c.Lane}})
+			n++
+		}
+		all[n-1].claim.Upto = c.Seq
+		all[n-1].sum += c.Amount
+	}
+	slices.SortStableFunc(all, func(a, b source) int { return cmp.Compare(b.sum, a.sum) })
+	out := make([]ledger.Claim, 0, ledger.MaxClaims)
+	for _, s := range all[:min(len(all), ledger.MaxClaims)] {
+		out = append(out, s.claim)
+	}
+	slices.SortFunc(out, func(a, b ledger.Claim) int {
+		return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Lane, b.Lane))
+	})
 	return out
 }
 
@@ -153,11 +166,16 @@ func (m *Machine) resendOp(q *lane) {
 	soonest(&m.due.outbox, q.resend)
 }
 
-// landed frees the lane of an own operation that was applied.
-func (m *Machine) landed(op *ledger.Op) {
-	if q := m.lane(op.Lane); q.flying != nil && q.flying.ID() == op.ID() {
-		q.flying = nil
+// landed frees the lane of an own operation that was applied, and reports whether
+// it was the one under way. Another one can only be of a life that was forgotten.
+func (m *Machine) landed(op *ledger.Op) bool {
+	q := m.lane(op.Lane)
+	if q.flying == nil || op.Seq < q.flying.Seq {
+		return false
 	}
+	own := q.flying.ID() == op.ID()
+	q.flying = nil
+	return own
 }
 
 // outbox goes over all lanes: what is under way is repeated when it is time, what

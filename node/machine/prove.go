@@ -105,7 +105,7 @@ func (m *Machine) commitApplied(op *ledger.Op) {
 		return
 	}
 	now := m.cfg.Genesis.SlotAt(m.now)
-	if m.witness < 0 || now > m.cfg.Genesis.Proofs.CommitBy(c.Storm()) {
+	if m.witness < 0 || now > m.cfg.Genesis.Proofs.CommitBy(c.Storm()) || c.Storm() > now+1 {
 		return
 	}
 	if len(m.audits) >= m.cfg.Limits.Sessions {
@@ -180,6 +180,10 @@ func (m *Machine) reveal(from p2p.PeerID, v revealing) {
 	if a == nil || a.owner != from || a.checking || v.beat.Slot <= a.seen || v.beat.Slot > g.SlotAt(m.now)+1 {
 		return
 	}
+	if !m.picks(a.commit.Storm(), v.beat.Slot) {
+		m.note(Note{Fact: FactRefused, Peer: from, Lease: v.commit, Text: "reveal: its beat is not the first that may pick"})
+		return
+	}
 	called, ok1 := a.commit.Beat.Verify(&g.Ledger, m.beacon, m.cfg.Crypto.VerifyVRF)
 	output, ok2 := v.beat.Verify(&g.Ledger, m.beacon, m.cfg.Crypto.VerifyVRF)
 	if !ok1 || !ok2 {
@@ -194,6 +198,20 @@ func (m *Machine) reveal(from p2p.PeerID, v revealing) {
 		Samples: proofs.Samples(&g.Proofs, output, v.commit, a.commit.Rounds),
 		Reveal:  v.reveal,
 	})
+}
+
+// picks reports whether a prover may take the beat of a slot to pick its tiles: the
+// first that this node holds from SampleFrom on, or one later, since either of the
+// two may have missed one. A prover that could wait would take the beat it likes.
+func (m *Machine) picks(storm, slot ledger.Slot) bool {
+	from := m.cfg.Genesis.Proofs.SampleFrom(storm)
+	passed := 0
+	for s := from; s < slot && passed < 2; s++ {
+		if _, held := m.beats.held[s]; held {
+			passed++
+		}
+	}
+	return slot >= from && slot <= m.cfg.Genesis.Proofs.SampleUntil(storm) && passed < 2
 }
 
 // checked signs the verdict. It is the last that this node does about the commit.

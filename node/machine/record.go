@@ -122,6 +122,7 @@ func (t *task) put(w *wire.Writer) {
 	w.Fixed(t.lease[:])
 	w.Fixed(t.by[:])
 	w.U32(t.fails)
+	w.U32(t.moves)
 	w.Count(len(t.avoid))
 	for _, id := range t.avoid {
 		w.Fixed(id[:])
@@ -151,6 +152,7 @@ func takeJob(r *wire.Reader) *job {
 		r.Into(t.lease[:])
 		r.Into(t.by[:])
 		t.fails = r.U32()
+		t.moves = r.U32()
 		t.avoid = make([]p2p.PeerID, r.Count(triesMax, 32))
 		for k := range t.avoid {
 			r.Into(t.avoid[k][:])

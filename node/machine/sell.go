@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -21,6 +22,7 @@ type sale struct {
 	voucher market.Voucher // best voucher; Used 0: none yet
 	reason  market.EndReason
 
+	took    time.Time // when this life took it up
 	began   time.Time // when the process started; zero: not in this life
 	paidAt  time.Time // when the best voucher came, or the process started
 	due     time.Time // when to report again
@@ -135,7 +137,7 @@ func (m *Machine) ask(from p2p.PeerID, a market.Ask) {
 	if s == nil || a.Client != from || len(m.sales) >= m.cfg.Limits.Sales {
 		return
 	}
-	if m.taken()+a.Units > min(s.Units, m.capacity()) {
+	if a.Units < m.least() || m.taken()+a.Units > min(s.Units, m.capacity()) {
 		return
 	}
 	seller := market.Seller{Provider: m.cfg.Self, Class: s.Class, Units: s.Units, Reserve: s.Reserve}
@@ -169,13 +171,18 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 	}
 	s := &sale{lease: st.Lease, client: from, terms: st.Terms, phase: saleRunning}
 	s.report = market.Report{Lease: st.Lease, Phase: market.PhaseAccepted}
-	full := len(m.sales) >= m.cfg.Limits.Sales
+	s.took = m.now
+	fits := m.fits(&l)
 	m.sales[st.Lease] = s
 	switch {
-	case st.Terms.Digest() != l.Terms:
+	case st.Terms.Digest() != l.Terms || st.Terms.Seconds != l.Seconds:
 		m.endSale(s, market.EndPolicy, "the terms are not those of the lease")
 		return
-	case full:
+	case uint64(st.Terms.MemoryPages) > memoryMax*l.Units/1000:
+		m.endSale(s, market.EndPolicy, fmt.Sprintf("the terms want %d pages of memory, %d mCU have %d",
+			st.Terms.MemoryPages, l.Units, memoryMax*l.Units/1000))
+		return
+	case !fits:
 		m.decline(s, ledger.NoCapacity)
 		return
 	}
@@ -187,6 +194,29 @@ func (m *Machine) start(from p2p.PeerID, st market.Start) {
 	}
 	m.do(RunJob{Lease: s.lease, Client: s.client, Terms: s.terms})
 	m.sendReport(s)
+}
+
+// memoryMax is how much memory a lease has for each CU, in pages of 64 KiB: 2 GiB.
+const memoryMax = 32_768
+
+// leastUnits is the least capacity of a lease that a provider sells, in mCU. A job
+// runs on a core whatever its units are, so that fewer would be nearly free.
+const leastUnits = 500
+
+// least returns the least capacity that this provider sells at once, in mCU.
+func (m *Machine) least() uint64 { return min(leastUnits, m.cfg.Sell.Units) }
+
+// fits reports whether a lease that no sale serves yet can be served beside those
+// that are: a job starts before its LeaseAccept is certain.
+func (m *Machine) fits(l *market.Lease) bool {
+	sell := m.cfg.Sell
+	if sell == nil || len(m.sales) >= m.cfg.Limits.Sales || l.Units < m.least() {
+		return false
+	}
+	if l.State == market.StateAccepted { // it counts already
+		return true
+	}
+	return m.taken()+l.Units <= min(sell.Units, m.capacity())
 }
 
 // accept signs LeaseAccept when its turn in the lane comes, even when the job has
@@ -317,9 +347,20 @@ func (m *Machine) sendReport(s *sale) {
 	if s.phase == saleRunning {
 		s.report.Used = m.used(s)
 	}
-	m.send(s.client, p2p.Lease, wire.Seal(wire.KindReport, s.report.Put))
+	r := s.report
+	if s.phase == saleDone && m.owed(s) { // what the output is called is told when it is paid
+		r = market.Report{Lease: s.lease, Phase: market.PhaseRunning, Used: s.report.Used}
+	}
+	m.send(s.client, p2p.Lease, wire.Seal(wire.KindReport, r.Put))
 	s.due = m.now.Add(m.cfg.Timing.Voucher)
 	soonest(&m.due.sell, s.due)
+}
+
+// owed reports whether the client has still to pay for more of an ended job than
+// one interval, which is what each of the two may lose to the other.
+func (m *Machine) owed(s *sale) bool {
+	interval := uint64((m.cfg.Timing.Voucher + time.Second - 1) / time.Second)
+	return !s.voucher.Final && s.report.Used > s.voucher.Used+interval
 }
 
 // paid takes a voucher: the client's promise for all seconds so far.
@@ -345,6 +386,9 @@ func (m *Machine) paid(from p2p.PeerID, v market.Voucher) {
 		m.do(StopJob{Lease: s.lease})
 		m.endSale(s, market.EndClientStop, "the client has ended the lease")
 		return
+	}
+	if s.phase == saleDone && !v.Final {
+		m.sendReport(s)
 	}
 	m.tryClose(s)
 }
@@ -420,6 +464,10 @@ func (m *Machine) sell() {
 		running := s.phase == saleRunning && !s.began.IsZero() && !s.stopped
 		over := m.now.Sub(s.began) > time.Duration(s.terms.Seconds)*time.Second+m.cfg.Timing.Retry
 		switch {
+		case s.phase == saleRunning && s.began.IsZero() && m.now.Sub(s.took) > m.cfg.Timing.Load:
+			m.do(StopJob{Lease: s.lease})
+			m.endSale(s, market.EndImagePull, "the module or the input did not come in time")
+			continue
 		case running && over:
 			s.stopped = true
 			m.do(StopJob{Lease: s.lease})
@@ -439,7 +487,7 @@ func (m *Machine) sell() {
 func (m *Machine) wakeSales() {
 	for _, id := range slices.SortedFunc(maps.Keys(m.sales), ledger.OpID.Compare) {
 		s := m.sales[id]
-		s.paidAt = m.now
+		s.paidAt, s.took = m.now, m.now
 		m.resumeSale(s)
 		if s.phase == saleRunning {
 			m.do(RunJob{Lease: s.lease, Client: s.client, Terms: s.terms})

@@ -129,10 +129,10 @@ func sellsNothing(t *testing.T, name string) {
 func TestSalesLimit(t *testing.T) {
 	s := newMarket(t, never, 1)
 	p, c := s.player("provider1"), s.player("client")
-	p.hangs, p.cfg.Limits.Sales = true, 3
+	p.hangs, p.cfg.Limits.Sales = true, 2
 	s.startAll()
 	s.run(1200*time.Millisecond, nil)
-	starts := s.leaseUnasked(c, p, 1, 10)
+	starts := s.leaseUnasked(c, p, 500, 10)
 	s.run(3*time.Second, nil)
 	ran := 0
 	s.watch = append(s.watch, func(_ *player, _ Event, fx []Effect) {
@@ -152,8 +152,8 @@ func TestSalesLimit(t *testing.T) {
 			declined++
 		}
 	}
-	if ran != 3 || declined != 7 || p.m.Sales() != 3 {
-		t.Errorf("%d jobs ran, %d leases were declined, %d are served; want 3, 7, 3", ran, declined, p.m.Sales())
+	if ran != 2 || declined != 8 || p.m.Sales() != 2 {
+		t.Errorf("%d jobs ran, %d leases were declined, %d are served; want 2, 8, 2", ran, declined, p.m.Sales())
 	}
 }
 
