@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -67,6 +68,7 @@ func (h *Host) watch() error {
 func (h *Host) witness(e any, up map[peer.ID]bool) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
+		h.weed(e.Conn)
 		h.greet(e.Peer, up)
 		if up[e.Peer] {
 			h.known.put(e.Peer, e.SignedPeerRecord)
@@ -108,6 +110,45 @@ func (h *Host) greet(p peer.ID, up map[peer.ID]bool) {
 	case h.fresh <- p:
 	default: // the next round comes by
 	}
+}
+
+// weed closes the older connections of a peer that has a newer one, where they no
+// longer answer. A peer that was killed and came back leaves one behind, over QUIC
+// for half a minute, and whatever is sent on it is lost.
+func (h *Host) weed(newer network.Conn) {
+	for _, c := range h.host.Network().ConnsToPeer(newer.RemotePeer()) {
+		if c.ID() == newer.ID() || c.Stat().Opened.After(newer.Stat().Opened) {
+			continue
+		}
+		h.tasks.start(func() {
+			if err := h.probe(c); err != nil && h.life.Err() == nil {
+				h.cfg.Log.Debug("connection is dead", "peer", c.RemotePeer().String(), "error", err)
+				_ = c.Close() // nobody is there to hear it
+			}
+		})
+	}
+}
+
+// greeting is the first word on every libp2p stream, which is answered with itself.
+const greeting = "\x13/multistream/1.0.0\n"
+
+// probe reports whether a connection still answers.
+func (h *Host) probe(c network.Conn) error {
+	ctx, cancel := context.WithTimeout(h.life, askTime)
+	defer cancel()
+	s, err := c.NewStream(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Reset() }() // it has served its purpose
+	if err := s.SetDeadline(time.Now().Add(askTime)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(s, greeting); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(s, make([]byte, len(greeting)))
+	return err
 }
 
 // kin reports whether a peer is of our network: it answers who else is.
