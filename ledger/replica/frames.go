@@ -17,6 +17,7 @@ type link struct {
 type witness struct {
 	chain   [][]*link // by sequence number from 1: one frame, or two that fork
 	parked  []*link   // waiting for a parent
+	forked  bool      // chain holds a fork
 	unknown int       // operations missing that it was the first to vote for
 }
 
@@ -57,7 +58,8 @@ func (r *Replica) AddFrame(f *Frame) Outcome {
 // wellFormed checks what does not depend on other frames.
 func (r *Replica) wellFormed(f *Frame) bool {
 	return f.Chain == r.state.Chain() && f.Epoch == r.state.Epoch() && int(f.Witness) < len(r.witnesses) &&
-		f.Seq > 0 && (f.Seq == 1) == f.Prev.IsZero() && len(f.Votes) <= MaxVotes && ascending(f.Votes)
+		f.Seq > 0 && (f.Seq == 1) == f.Prev.IsZero() &&
+		len(f.Votes) > 0 && len(f.Votes) <= MaxVotes && ascending(f.Votes)
 }
 
 // link adds a frame whose parent is held.
@@ -69,6 +71,9 @@ func (r *Replica) link(l *link) Outcome {
 		if parent.Witness != f.Witness || parent.Seq+1 != f.Seq || parent.Slot > f.Slot {
 			return Refused
 		}
+	}
+	if !r.tellsMore(f) {
+		return Refused
 	}
 	if int(f.Seq) > len(w.chain) {
 		w.chain = append(w.chain, nil) // the parent is held: exactly one is missing
@@ -89,11 +94,36 @@ func (r *Replica) link(l *link) Outcome {
 	if len(rivals) == 0 {
 		return Added
 	}
+	w.forked = true
 	r.accuse(Evidence{
 		Offence: FrameFork, Account: r.cfg.Genesis.Witnesses[f.Witness].Account,
 		Seq: uint64(f.Seq), First: rivals[0].id, Second: l.id,
 	})
 	return Equivocation
+}
+
+// tellsMore reports whether a frame whose parent is held votes for an operation
+// that none of the frames before it votes for. Only those count: were a vote on the
+// other side of a fork to count too, it would depend on their order which frames
+// are refused, and with them those that follow.
+func (r *Replica) tellsMore(f *Frame) bool {
+	w := &r.witnesses[f.Witness]
+	for _, id := range f.Votes {
+		if e := r.entries[id]; e == nil || !e.voters.has(f.Witness) {
+			return true
+		}
+	}
+	if !w.forked && int(f.Seq) > len(w.chain) {
+		return false // all frames held are before it
+	}
+	left := slices.Clone(f.Votes)
+	for l := r.frames[f.Prev]; l != nil && len(left) > 0; l = r.frames[l.frame.Prev] {
+		left = slices.DeleteFunc(left, func(id ledger.OpID) bool {
+			_, there := slices.BinarySearchFunc(l.frame.Votes, id, ledger.OpID.Compare)
+			return there
+		})
+	}
+	return len(left) > 0
 }
 
 // unpark links the parked frames that descend from l.

@@ -248,13 +248,14 @@ func TestVotable(t *testing.T) {
 func TestFrames(t *testing.T) {
 	g := newGenesis(1, 1, 1)
 	r := newReplica(t, g, -1)
-	one := frame(g, 0, nil)
-	two, three := frame(g, 0, one), (*Frame)(nil)
-	three = frame(g, 0, two)
-	late := frame(g, 0, three)
+	id := func(n byte) ledger.OpID { return ledger.OpID{0xf0, n} }
+	one := frame(g, 0, nil, id(1))
+	two := frame(g, 0, one, id(2))
+	three := frame(g, 0, two, id(3))
+	late := frame(g, 0, three, id(4))
 	late.Slot = 9
 	signed(g, late)
-	early := frame(g, 0, late)
+	early := frame(g, 0, late, id(5))
 	early.Slot = 8
 	signed(g, early)
 	alien, unsigned, nobody := *one, *one, *one
@@ -262,9 +263,9 @@ func TestFrames(t *testing.T) {
 	unsigned.Sig[0]++
 	unsigned.Slot++
 	nobody.Witness = 3
-	orphan := frame(g, 0, nil)
+	orphan := frame(g, 0, nil, id(1))
 	orphan.Seq = 2
-	skip := frame(g, 0, one)
+	skip := frame(g, 0, one, id(2))
 	skip.Seq = 3
 	fork := frame(g, 0, one, ledger.OpID{1})
 	for i, step := range []struct {
@@ -284,7 +285,7 @@ func TestFrames(t *testing.T) {
 		{signed(g, skip), Refused, 4},
 		{fork, Equivocation, 4},
 		{frame(g, 0, one, ledger.OpID{2}), Refused, 4},
-		{frame(g, 0, frame(g, 0, nil, ledger.OpID{7})), Parked, 0},
+		{frame(g, 0, frame(g, 0, nil, id(7)), id(8)), Parked, 0},
 	} {
 		if got := r.AddFrame(step.f); got != step.want || r.Heads()[0] != step.head {
 			t.Errorf("step %d: %v, head %d, want %v, %d", i, got, r.Heads()[0], step.want, step.head)
@@ -303,6 +304,48 @@ func TestFrames(t *testing.T) {
 	}
 	if ev := r.Evidence(); len(ev) != 1 || ev[0].Offence != FrameFork || ev[0].Seq != 2 {
 		t.Errorf("evidence %v", ev)
+	}
+}
+
+// [LED-28] A frame votes for something that none of the frames before it votes for, whatever a fork of it says.
+func TestFramesTellMore(t *testing.T) {
+	g := newGenesis(1, 1)
+	x, y, z := ledger.OpID{1}, ledger.OpID{2}, ledger.OpID{3}
+	one := frame(g, 0, nil, x)
+	left := frame(g, 0, one, x, y)
+	right := frame(g, 0, one, y)
+	end := frame(g, 0, right, z)
+	for name, f := range map[string]*Frame{
+		"no votes": frame(g, 0, nil), "no votes later": frame(g, 0, left), "a vote again": frame(g, 0, left, x),
+		"votes again": frame(g, 0, left, x, y), "votes again on a side": frame(g, 0, end, y, z),
+		"votes again as a fork": frame(g, 0, one, x),
+	} {
+		for _, chain := range [][]*Frame{{one, left}, {one, left, right, end}, {one, right, left, end}} {
+			r := newReplica(t, g, -1)
+			for i, c := range chain {
+				if out := r.AddFrame(c); out == Refused || out == Parked {
+					t.Fatalf("frame %d: %v", i, out)
+				}
+			}
+			if out := r.AddFrame(f); out != Refused && (name != "votes again on a side" || len(chain) > 2) {
+				t.Errorf("%s, after %d frames: %v", name, len(chain), out)
+			}
+		}
+	}
+	early := newReplica(t, g, -1) // the frame that repeats nothing may come last, or first
+	for i, f := range []*Frame{one, right, end, left} {
+		if out := early.AddFrame(f); out == Refused {
+			t.Errorf("frame %d: %v", i, out)
+		}
+	}
+	if other := frame(g, 1, nil, x); early.AddFrame(other) != Added {
+		t.Error("another witness's vote for the same is refused")
+	}
+	deep := newReplica(t, g, -1) // a fork that votes as the chain did after the place where it leaves it
+	for i, f := range []*Frame{one, left, frame(g, 0, left, z), right, end} {
+		if out := deep.AddFrame(f); out != Added && out != Equivocation {
+			t.Errorf("deep frame %d: %v", i, out)
+		}
 	}
 }
 
@@ -365,7 +408,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("votes after the unknown came: %v", out)
 	}
 	lost := frame(g, 1, nil, ledger.OpID{9})
-	if a, b := r.AddFrame(frame(g, 1, lost)), r.AddFrame(frame(g, 1, frame(g, 1, lost))); a != Parked || b != Refused {
+	if a, b := r.AddFrame(frame(g, 1, lost, ledger.OpID{8})), r.AddFrame(frame(g, 1, frame(g, 1, lost), ledger.OpID{8})); a != Parked || b != Refused {
 		t.Errorf("parked: %v, %v", a, b)
 	}
 	for w := range 3 {
@@ -385,7 +428,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	for name, f := range map[string]func(){
 		"self out of range": func() { newReplica(t, g, 1) },
-		"self too late":     func() { r := newReplica(t, g, -1); r.AddFrame(frame(g, 0, nil)); r.SetSelf(0) },
+		"self too late":     func() { r := newReplica(t, g, -1); r.AddFrame(frame(g, 0, nil, ledger.OpID{1})); r.SetSelf(0) },
 		"frame of nobody":   func() { newReplica(t, g, -1).NextFrame(0, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -106,6 +106,7 @@ type world struct {
 	frames   []*Frame
 	hostile  []uint16
 	sides    map[uint16][2]*Frame // the ends of a hostile witness's forked chain
+	told     map[string]bool      // votes by witness, side and operation
 	heads    map[ledger.Account][]*ledger.Op
 }
 
@@ -120,7 +121,7 @@ func newWorld(t *rapid.T, hostileShare float64) *world {
 	}
 	w := &world{
 		t: t, g: newGenesis(stakes...), rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)),
-		sides: map[uint16][2]*Frame{}, heads: map[ledger.Account][]*ledger.Op{},
+		sides: map[uint16][2]*Frame{}, told: map[string]bool{}, heads: map[ledger.Account][]*ledger.Op{},
 	}
 	for i := n - 1; i >= 0 && float64(bad+stakes[i]) < hostileShare*float64(total); i-- {
 		bad += stakes[i]
@@ -199,6 +200,15 @@ func (w *world) lie() {
 	sides := w.sides[liar]
 	side := w.rng.IntN(2)
 	f := frame(w.g, liar, sides[side], votes...)
+	news := false
+	for _, id := range f.Votes {
+		key := string(append([]byte{byte(liar), byte(side)}, id[:]...))
+		news = news || !w.told[key]
+		w.told[key] = true
+	}
+	if !news {
+		return // nobody would take it
+	}
 	sides[side] = f
 	w.sides[liar] = sides
 	w.frames = append(w.frames, f)
