@@ -113,6 +113,7 @@ type Replica struct {
 	accounts map[ledger.Account]int // pending by account
 	unvoted  int                    // of pending, by strangers and without a vote
 	missing  map[ledger.OpID]*entry // voted for, not held
+	asked    ledger.OpID            // the last that Missing returned
 
 	packed    uint64 // 1 + State.Applied when evict last found nothing
 	packedFew int    // what it was asked to spare then
@@ -203,8 +204,21 @@ func (r *Replica) Op(id ledger.OpID) (*ledger.Op, bool) {
 }
 
 // Missing returns at most limit ids of operations that were voted for and are not
-// held, the smallest first.
-func (r *Replica) Missing(limit int) []ledger.OpID { return firstIDs(r.missing, limit) }
+// held, in order of ids. It goes on where the last call ended, and round again, so
+// that made-up ids do not keep the others from being asked for.
+func (r *Replica) Missing(limit int) []ledger.OpID {
+	ids := firstIDs(r.missing, len(r.missing))
+	if len(ids) == 0 || limit <= 0 {
+		return nil
+	}
+	at, found := slices.BinarySearchFunc(ids, r.asked, ledger.OpID.Compare)
+	if found {
+		at++
+	}
+	out := slices.Concat(ids[at:], ids[:at])[:min(limit, len(ids))]
+	r.asked = out[len(out)-1]
+	return out
+}
 
 // Pending yields the operations that are held, not certified, and whose place in
 // their lane is not taken, in order of ids.

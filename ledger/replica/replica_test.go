@@ -419,6 +419,28 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// [LED-29] Every operation that is missing is asked for in turn.
+func TestMissingInTurn(t *testing.T) {
+	g := newGenesis(1)
+	r := newReplica(t, g, -1)
+	var ids []ledger.OpID
+	for i := range byte(5) {
+		ids = append(ids, ledger.OpID{i + 1})
+	}
+	if got := r.Missing(2); got != nil {
+		t.Errorf("nothing is missing: %v", got)
+	}
+	r.AddFrame(frame(g, 0, nil, ids...))
+	for i, want := range [][]int{{0, 1}, {2, 3}, {4, 0}, {1, 2}, {3, 4}, {0, 1}} {
+		if got := r.Missing(2); !slices.Equal(got, []ledger.OpID{ids[want[0]], ids[want[1]]}) {
+			t.Errorf("call %d: %v, want the operations %v", i, got, want)
+		}
+	}
+	if got := r.Missing(9); len(got) != 5 || got[0] != ids[2] || got[4] != ids[1] || r.Missing(0) != nil {
+		t.Errorf("all: %v", got)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	g := newGenesis(1)
 	for _, cfg := range []Config{{Genesis: g}, {Verify: fakeVerify}, {Verify: fakeVerify, Genesis: newGenesis()}} {
