@@ -61,6 +61,7 @@ func runScripts(t *testing.T, dir string, limit time.Duration) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MODULES", modules)
+			env.Setenv("RENDER", filepath.Join(modules, "..", "jobs", "render"))
 			env.Setenv("PINFI_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Values[jobsKey{}] = map[string]*osexec.Cmd{}
 			env.Defer(func() { killBelow(env.WorkDir) })
@@ -71,7 +72,7 @@ func runScripts(t *testing.T, dir string, limit time.Duration) {
 			"json": scriptJSON, "await": scriptAwait, "books": scriptBooks, "lay": scriptLay, "addr": scriptAddr,
 			"crash": scriptCrash, "gone": scriptGone, "damage": scriptDamage, "replace": scriptReplace,
 			"picture": scriptPicture, "empty": scriptEmpty, "serving": scriptServing, "same": scriptSame,
-			"absent": scriptAbsent,
+			"absent": scriptAbsent, "present": scriptPresent, "saying": scriptSaying,
 		},
 	})
 }
@@ -264,6 +265,30 @@ func scriptAbsent(ts *testscript.TestScript, neg bool, args []string) {
 			err = fmt.Errorf("%s is there", path)
 		}
 		return err
+	}))
+}
+
+// scriptPresent waits until a file in the script's folder for temporary files
+// matches.
+func scriptPresent(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "present PATTERN")
+	must(ts, until(patience, func() error {
+		found, err := filepath.Glob(filepath.Join(ts.Getenv("TMPDIR"), args[0]))
+		if err == nil && len(found) == 0 {
+			err = fmt.Errorf("no file is called %s", args[0])
+		}
+		return err
+	}))
+}
+
+// scriptSaying waits until a file has a text.
+func scriptSaying(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, "saying FILE TEXT")
+	must(ts, until(patience, func() error {
+		if said := ts.ReadFile(args[0]); !strings.Contains(said, args[1]) {
+			return fmt.Errorf("%s does not say %q: %q", args[0], args[1], said)
+		}
+		return nil
 	}))
 }
 
