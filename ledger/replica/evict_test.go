@@ -88,10 +88,12 @@ func TestEvict(t *testing.T) {
 	wantAdd(t, r, register(who('x')), Refused, ledger.Full)
 	wantAdd(t, r, register(who('x')), Refused, ledger.Full)
 	wantAdd(t, r, junk('s', 2), Added, ledger.BadSeq)
-	wantAdd(t, r, junk('s', 300), Added, ledger.BadSeq)
+	wantAdd(t, r, transfer(who('s'), 2, ledger.OpID{2}, who('z'), 1), Equivocation, ledger.BadSeq)
+	wantAdd(t, r, transfer(who('s'), 2, ledger.OpID{3}, who('z'), 1), Equivocation, ledger.BadSeq)
+	wantAdd(t, r, junk('s', 300), Refused, ledger.Full)
 	wantAdd(t, r, register(who('x')), Refused, ledger.Full)
-	if len(r.places) != r.PendingLen() || len(r.entries) != r.PendingLen() || r.PendingLen() != 8 {
-		t.Errorf("%d places, %d entries, %d pending, want 8", len(r.places), len(r.entries), r.PendingLen())
+	if len(r.places) != 7 || len(r.entries) != 9 || r.PendingLen() != 9 {
+		t.Errorf("%d places, %d entries, %d pending, want 7, 9, 9", len(r.places), len(r.entries), r.PendingLen())
 	}
 	r.AddFrame(frame(g, 0, nil, register(ledger.Account{'r', 0}).ID()))
 	wantAdd(t, r, register(who('x')), Added, ledger.OK) // what has a vote leaves room

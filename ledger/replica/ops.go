@@ -71,11 +71,10 @@ func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
 		}
 		return Known, r.state.MayVoteItem(e.item)
 	}
-	// The bounds below are for strangers. Of what a witness voted for others hold it,
-	// and the bound is on the witness.
-	bounded := e == nil && op.Account != r.cfg.Self
-	if bounded {
-		if res := r.admits(op); res != ledger.OK {
+	// What a witness voted for others hold, and the bound is on the witness.
+	stranger := op.Account != r.cfg.Self
+	if e == nil {
+		if res := r.admits(op, stranger); res != ledger.OK {
 			return Refused, res
 		}
 	}
@@ -83,7 +82,7 @@ func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
 		return Refused, ledger.BadSignature
 	}
 	res = r.state.MayVoteItem(item)
-	if bounded && !r.affords(op, res == ledger.OK) {
+	if e == nil && stranger && !r.affords(op, res == ledger.OK) {
 		return Refused, ledger.Full
 	}
 	outcome := r.hold(item, e)
@@ -91,16 +90,16 @@ func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
 	return outcome, res
 }
 
-// admits says whether the place of a stranger's operation leaves room for it.
-func (r *Replica) admits(op *ledger.Op) ledger.Result {
+// admits says whether the place of an operation leaves room for it.
+func (r *Replica) admits(op *ledger.Op, stranger bool) ledger.Result {
 	head, _ := r.state.Head(op.Account, op.Lane)
 	switch {
 	case op.Seq <= head:
 		return ledger.Stale
-	case op.Seq-head > r.cfg.Limits.Ahead, r.accounts[op.Account] >= r.cfg.Limits.PerAccount:
+	case op.Seq-head > r.cfg.Limits.Ahead, stranger && r.accounts[op.Account] >= r.cfg.Limits.PerAccount:
 		return ledger.Full
 	}
-	if p := r.places[placeKey{op.Account, op.Lane, op.Seq}]; p != nil && len(p.rivals) >= 2 {
+	if p := r.places[placeKey{op.Account, op.Lane, op.Seq}]; stranger && p != nil && len(p.rivals) >= 2 {
 		return ledger.Equivocation
 	}
 	return ledger.OK

@@ -30,13 +30,13 @@ type Config struct {
 	Genesis   *ledger.Genesis
 	Contracts []ledger.Contract // at genesis; the replica's alone from then on
 	Verify    func(p2p.PeerID, p2p.Digest, p2p.Signature) bool
-	Self      ledger.Account // whose operations no limit keeps out: the node's own; zero for none
+	Self      ledger.Account // the node's own, whose next operation always has room; zero for none
 	Limits    Limits
 }
 
 // Limits bound what strangers can make a replica remember. Zero means the default.
-// Operations that a witness voted for, and those of Config.Self, are outside
-// Pending, PerAccount and Ahead. When Pending is reached, operations that are not
+// Operations that a witness voted for are outside Pending, PerAccount and Ahead,
+// those of Config.Self outside the first two. When Pending is reached, operations that are not
 // votable make room, first those of the accounts that have most of them.
 type Limits struct {
 	Pending    int    // operations that no witness voted for in all, default 16384
