@@ -163,6 +163,7 @@ func (n *Node) handler() transport.Handler {
 			}
 			return n.offerEvent(machine.Received{From: in.From, Data: in.Data})
 		},
+		Validate: func(topic p2p.Topic, data []byte) bool { return machine.Plausible(n.network, topic, data) },
 		PeerUp:   func(id p2p.PeerID) { n.tell(machine.PeerUp{Peer: id}) },
 		PeerDown: func(id p2p.PeerID) { n.tell(machine.PeerDown{Peer: id}) },
 	}
