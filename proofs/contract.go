@@ -68,7 +68,7 @@ type Filed struct {
 	Commit   Commit
 	Seed     p2p.Digest // of the challenge
 	Verdicts []Vote     // by witness
-	Passed   bool       // more than half of those who may judge said NoFault
+	Passed   bool       // more than half of the stake that may judge said NoFault
 }
 
 // A Vote is the verdict of one witness.
@@ -240,7 +240,7 @@ func (c *Contract) judge(tx *ledger.Tx, op *ledger.Op, b *Verdict) {
 	}
 	at, _ := f.vote(witness)
 	f.Verdicts = slices.Insert(f.Verdicts, at, Vote{Witness: witness, Fault: b.Fault})
-	if f.Passed || 2*f.inFavour() <= c.judges(f.Device) {
+	if f.Passed || 2*c.inFavour(f) <= c.judges(f.Device) { // twice the supply fits
 		return
 	}
 	f.Passed = true
@@ -255,24 +255,25 @@ func (c *Contract) judge(tx *ledger.Tx, op *ledger.Op, b *Verdict) {
 	}
 }
 
-// inFavour returns the number of verdicts that say NoFault.
-func (f *Filed) inFavour() int {
-	n := 0
+// inFavour returns the stake of the witnesses whose verdicts say NoFault.
+func (c *Contract) inFavour(f *Filed) ledger.Amount {
+	sum := ledger.Amount(0)
 	for _, v := range f.Verdicts {
 		if v.Fault == NoFault {
-			n++
+			sum += c.genesis.Witnesses[v.Witness].Stake
 		}
 	}
-	return n
+	return sum
 }
 
-// judges returns how many witnesses may judge a device: all but its owner.
-func (c *Contract) judges(device ledger.Account) int {
-	n := len(c.genesis.Witnesses)
-	if _, ok := c.genesis.WitnessOf(device); ok {
-		n--
+// judges returns the stake of the witnesses that may judge a device: all but its
+// owner's.
+func (c *Contract) judges(device ledger.Account) ledger.Amount {
+	sum := c.genesis.Stake()
+	if w, ok := c.genesis.WitnessOf(device); ok {
+		sum -= c.genesis.Witnesses[w].Stake
 	}
-	return n
+	return sum
 }
 
 // Commit returns a commit on the ledger.

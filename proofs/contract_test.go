@@ -95,8 +95,8 @@ func (tn *town) judge(witness int, id ledger.OpID, slot ledger.Slot, f Fault) le
 	return tn.state.Apply(op)
 }
 
-// [PRF-16] A storm is passed when more than half of the witnesses but the device's
-// owner say NoFault; the device's count and proven rate follow.
+// [PRF-16] A storm is passed when witnesses with more than half of the stake but
+// the device's owner's say NoFault; the device's count and proven rate follow.
 func TestStormPassed(t *testing.T) {
 	for _, c := range []struct {
 		account ledger.Account
@@ -126,6 +126,38 @@ func TestStormPassed(t *testing.T) {
 		d, _ := tn.state.Device(c.account, "cpu")
 		if want := tn.p.Rate(8, tn.genesis); d.Passed != 1 || d.Proven != want || d.Declared != 1000 {
 			t.Errorf("device %+v, want one storm passed, %d mCU proven", d, want)
+		}
+	}
+}
+
+// [PRF-16] Stake decides, not heads, and an owner's own is left out.
+func TestStormPassedByStake(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		owner  ledger.Account
+		stakes [4]ledger.Amount
+		judges []int
+		want   bool
+	}{
+		{"dust outvotes nobody", ledger.Account{9}, [4]ledger.Amount{1, 1, 1, 100}, []int{0, 1, 2}, false},
+		{"the stake of one", ledger.Account{9}, [4]ledger.Amount{1, 1, 1, 100}, []int{3}, true},
+		{"just half", ledger.Account{9}, [4]ledger.Amount{1, 2, 3, 6}, []int{3}, false},
+		{"the owner's does not count", ledger.Account{1, 3}, [4]ledger.Amount{1, 1, 1, 100}, []int{0, 1}, true},
+		{"half of the others'", ledger.Account{1, 3}, [4]ledger.Amount{1, 1, 2, 100}, []int{2}, false},
+	} {
+		tn := newTown()
+		for i, s := range c.stakes {
+			tn.genesis.Witnesses[i].Stake = s
+		}
+		tn.register(c.owner, "cpu")
+		id := tn.commit(t, c.owner, 10, 8)
+		for _, w := range c.judges {
+			if r := tn.judge(w, id, tn.p.SampleFrom(10), NoFault); r != ledger.OK {
+				t.Fatalf("%s: verdict of witness %d: %v", c.name, w, r)
+			}
+		}
+		if got := tn.contract.Passed(c.owner, "cpu") == 1; got != c.want {
+			t.Errorf("%s: passed %v, want %v", c.name, got, c.want)
 		}
 	}
 }
