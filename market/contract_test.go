@@ -205,7 +205,7 @@ func TestDecline(t *testing.T) {
 
 // [MKT-17] Close pays what is due for the voucher's seconds by the split, burns a
 // share of the unused part of the window unless the provider is to blame, and
-// returns the rest.
+// returns the rest. [MKT-26] Without a voucher it returns all, whatever the reason.
 func TestClose(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -218,7 +218,8 @@ func TestClose(t *testing.T) {
 		{"a voucher beyond the term", 3600, 4000, EndBudgetExhausted, 3600},
 		{"a voucher beyond all time", 3600, ^uint64(0), EndBudgetExhausted, 3600},
 		{"one second", 3600, 1, EndJobExit, 600},
-		{"no second", 3600, 0, EndClientStop, 600},
+		{"no second", 3600, 0, EndClientStop, 0},
+		{"no second of a short term", 100, 0, EndJobExit, 0},
 		{"a whole window", 3600, 600, EndJobExit, 600},
 		{"a second more", 3600, 601, EndJobExit, 1200},
 		{"a term shorter than a window", 100, 30, EndOOM, 100},

@@ -38,16 +38,18 @@ type Lease struct {
 // at least one second: what is due by the split, and, unless the provider is to
 // blame, the burn of what would have become due until the end of the window
 // (rounded up, in favour of the pool). A lease that nobody accepted has a charge
-// of nothing and pays nothing.
+// of nothing and pays nothing. One without a voucher pays nothing either: the
+// reason is the provider's word alone, and would let it burn a client's money at
+// no cost to itself.
 func (p *Params) settle(l *Lease, used uint64, reason EndReason) curve.Split {
 	term, window := uint64(l.Seconds), uint64(p.Window)
 	used = min(used, term)
 	due := curve.Due(l.Charge, used, term)
 	paid := curve.SplitOf(due, p.BetaBps, p.SigmaBps)
-	if reason.ByProvider() {
+	if used == 0 || reason.ByProvider() {
 		return paid
 	}
-	windows := max(1, (used+window-1)/window)
+	windows := (used + window - 1) / window
 	end := min(term, window*windows)
 	paid.Burn += curve.Share(curve.Due(l.Charge, end, term)-due, p.BetaBps)
 	return paid
