@@ -23,9 +23,9 @@ const slotMax ledger.Slot = 1 << 62
 // were made, what the witnesses said of them, and what each device has proven. It
 // handles ledger.KindProofCommit and ledger.KindProofVerdict.
 //
-// It knows no time. Whether a commit came before Params.CommitBy is for the
-// witnesses to say, who vote for no later one and answer with the verdict Late. So
-// its state is a function of the set of operations, in whatever order that
+// It knows no time. Witnesses certify late commits like others, but one that sees
+// a commit applied after Params.CommitBy gives no verdict on it, so that a late
+// commit passes no storm. So its state is a function of the set of operations, in whatever order that
 // respects lanes they are applied.
 type Contract struct {
 	p       Params

@@ -107,8 +107,8 @@ func (p *Params) Tiles() uint32 { return p.M / Tile * (p.N / Tile) }
 // Ops returns the multiplications and additions of one round: 2 M N K.
 func (p *Params) Ops() uint64 { return 2 * uint64(p.M) * uint64(p.N) * uint64(p.K) }
 
-// CommitBy returns the last slot in which the witnesses accept the commit of the
-// storm of the given slot.
+// CommitBy returns the last slot in which a witness may see the commit of the storm
+// of the given slot applied and still judge it.
 func (p *Params) CommitBy(storm ledger.Slot) ledger.Slot {
 	return storm + ledger.Slot(p.Window) + ledger.Slot(p.Delta)
 }
