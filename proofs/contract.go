@@ -16,8 +16,10 @@ import (
 // device, and the verdicts of a witness, in an order that all replicas share.
 const proofLane ledger.Lane = 0
 
-// slotMax is the last slot a storm may have, so that no sum of slots overflows.
-const slotMax ledger.Slot = 1 << 62
+// slotMax is the last slot a storm may have, so that no sum of slots overflows, and
+// no time in milliseconds either while a slot is shorter than two hours. With slots
+// of half a second it is 17 000 years away.
+const slotMax ledger.Slot = 1 << 40
 
 // A Contract is the part of the ledger's state that knows proofs: which commits
 // were made, what the witnesses said of them, and what each device has proven. It

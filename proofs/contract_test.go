@@ -218,6 +218,7 @@ func TestCommitRefused(t *testing.T) {
 		"a forged beat":            {func(c *Commit) { c.Beat.Proof[0]++ }, ledger.BadBeat},
 		"a beat out of turn":       {func(c *Commit) { c.Beat.Witness = (c.Beat.Witness + 1) % 4 }, ledger.BadBeat},
 		"a witness that is none":   {func(c *Commit) { c.Beat.Witness = 4 }, ledger.BadBeat},
+		"a beat far too late":      {func(c *Commit) { c.Beat = tn.beat(1<<40 + 1) }, ledger.BadBeat},
 		"a beat of no time":        {func(c *Commit) { c.Beat = tn.beat(1<<64 - 1) }, ledger.BadBeat},
 	} {
 		if got := apply(c.change); got != c.want {
@@ -236,6 +237,9 @@ func TestCommitRefused(t *testing.T) {
 	tn.contract.p.StormPer = 1
 	if got := apply(same); got != ledger.OK {
 		t.Errorf("the honest commit: %v", got)
+	}
+	if got := apply(func(c *Commit) { c.Beat = tn.beat(1 << 40) }); got != ledger.OK {
+		t.Errorf("a commit to the last storm there may be: %v", got)
 	}
 }
 
