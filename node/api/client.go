@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/pinfi/pinfi/p2p"
@@ -39,6 +40,9 @@ type Client struct {
 	where string // for people
 	base  string
 	token Token
+
+	mu   sync.Mutex
+	told map[p2p.Digest]uint64 // last event of each job that a caller was told of
 }
 
 // Dial returns a client of the node that listens on a unix socket. It does not
@@ -67,7 +71,10 @@ func newClient(
 		DialContext: dial, DisableCompression: true, MaxResponseHeaderBytes: headerMax, IdleConnTimeout: idleTimeout,
 		ExpectContinueTimeout: time.Second,
 	}
-	return &Client{http: &http.Client{Transport: transport}, where: where, base: "http://" + host, token: token}, nil
+	return &Client{
+		http: &http.Client{Transport: transport}, where: where, base: "http://" + host, token: token,
+		told: make(map[p2p.Digest]uint64),
+	}, nil
 }
 
 // Close ends the idle connections of the client.

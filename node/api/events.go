@@ -15,9 +15,14 @@ import (
 // A Hub spreads what a node notes to whoever listens. Its methods may be called
 // from any goroutine.
 type Hub struct {
-	mu   sync.Mutex
-	subs []*subscription
+	mu     sync.Mutex
+	subs   []*subscription
+	seq    uint64
+	recent []Event // of jobs, the last recentMax
 }
+
+// recentMax is how many events of jobs are kept for listeners that come late.
+const recentMax = 512
 
 // NewHub returns a Hub without listeners. Hand its Add to the node as OnNote.
 func NewHub() *Hub { return &Hub{} }
@@ -34,12 +39,13 @@ type subscription struct {
 func (h *Hub) Add(n machine.Note) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.subs) == 0 {
-		return
-	}
+	h.seq++
 	e := Event{
-		Fact: n.Fact.String(), Peer: n.Peer, Lease: n.Lease, Job: n.Job, Task: n.Task, Amount: n.Amount, Text: n.Text,
+		Seq: h.seq, Fact: n.Fact.String(), Peer: n.Peer, Lease: n.Lease, Job: n.Job, Task: n.Task, Amount: n.Amount, Text: n.Text,
 		Time: time.Now(),
+	}
+	if !n.Job.IsZero() {
+		h.recent = append(h.recent[max(0, len(h.recent)-recentMax+1):], e)
 	}
 	h.subs = slices.DeleteFunc(h.subs, func(s *subscription) bool {
 		if !s.job.IsZero() && s.job != n.Job {
@@ -55,7 +61,8 @@ func (h *Hub) Add(n machine.Note) {
 	})
 }
 
-// subscribe adds a listener, unless there are as many as may be.
+// subscribe adds a listener, unless there are as many as may be. One that asks for a
+// job hears first what was lately noted of it.
 func (h *Hub) subscribe(job p2p.Digest, l Limits) (*subscription, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -63,6 +70,11 @@ func (h *Hub) subscribe(job p2p.Digest, l Limits) (*subscription, bool) {
 		return nil, false
 	}
 	s := &subscription{job: job, events: make(chan Event, l.Backlog)}
+	for _, e := range h.recent {
+		if e.Job == job && len(s.events) < l.Backlog {
+			s.events <- e
+		}
+	}
 	h.subs = append(h.subs, s)
 	return s, true
 }

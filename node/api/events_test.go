@@ -52,6 +52,32 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// [API-14] A listener that asks for a job hears first what was lately noted of it.
+func TestLateListener(t *testing.T) {
+	r := serve(t, api.Config{})
+	for i := range 2000 { // more than are kept
+		r.cfg.Hub.Add(machine.Note{Fact: machine.FactHired, Job: p2p.Digest{byte(i % 2)}, Task: uint32(i)})
+	}
+	late, err := r.Events(t.Context(), p2p.Digest{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	r.cfg.Hub.Add(machine.Note{Fact: machine.FactStarted, Job: p2p.Digest{1}, Task: 2001})
+	var heard []uint32
+	for len(heard) == 0 || heard[len(heard)-1] != 2001 {
+		e, err := late.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard = append(heard, e.Task)
+	}
+	if len(heard) < 200 || heard[0]%2 != 1 || heard[len(heard)-2] != 1999 {
+		t.Errorf("heard of %d tasks, from %d to %d before the last, want the latest odd ones up to 1999",
+			len(heard), heard[0], heard[len(heard)-2])
+	}
+}
+
 // [API-15] Noting never waits for a listener. One for which more events wait than
 // Limits.Backlog is cut off, and its last event says so; the others stay.
 func TestSlowListener(t *testing.T) {

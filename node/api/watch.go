@@ -101,8 +101,8 @@ func (e *Events) Close() {
 const lookAgain = time.Second
 
 // WaitJob waits until every task of a job has ended or the job has failed, and
-// returns how it stands. progress is told of every event of the job meanwhile, in
-// order, and may be nil. Money may still be owed then: WaitSettled waits for that.
+// returns how it stands. progress is told of every event of the job, in order, once
+// for each Client, those of just before the call too; it may be nil. Money may still be owed then: WaitSettled waits for that.
 func (c *Client) WaitJob(ctx context.Context, id p2p.Digest, progress func(Event)) (Job, error) {
 	return c.wait(ctx, id, progress, func(j *Job) bool { return j.State != JobRunning })
 }
@@ -116,11 +116,13 @@ func (c *Client) WaitSettled(ctx context.Context, id p2p.Digest, progress func(E
 // until it is what the caller wants. A stream of events that breaks is opened
 // again: only what a look at the job says counts.
 func (c *Client) wait(ctx context.Context, id p2p.Digest, progress func(Event), enough func(*Job) bool) (Job, error) {
-	if progress == nil {
-		progress = func(Event) {}
+	tell := func(e Event) {
+		if c.news(id, e.Seq) && progress != nil {
+			progress(e)
+		}
 	}
 	for {
-		j, err := c.listen(ctx, id, progress, enough)
+		j, err := c.listen(ctx, id, tell, enough)
 		if err == nil || ctx.Err() != nil {
 			return j, err
 		}
@@ -129,6 +131,18 @@ func (c *Client) wait(ctx context.Context, id p2p.Digest, progress func(Event), 
 			return j, err
 		}
 	}
+}
+
+// news reports whether an event of a job was not told before: a stream begins with
+// what was lately noted.
+func (c *Client) news(job p2p.Digest, seq uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if seq <= c.told[job] {
+		return false
+	}
+	c.told[job] = seq
+	return true
 }
 
 // listen is one stream's part of wait.

@@ -263,6 +263,7 @@ type Curve struct {
 // An Event is a fact that a node noted. Which fields are set depends on the fact;
 // machine.Fact lists them.
 type Event struct {
+	Seq    uint64        `json:"seq" doc:"rises with every event of the node"`
 	Fact   string        `json:"fact"`
 	Peer   p2p.PeerID    `json:"peer,omitzero"`
 	Lease  ledger.OpID   `json:"lease,omitzero" doc:"the lease, or the operation"`
