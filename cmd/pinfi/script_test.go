@@ -88,6 +88,7 @@ func shortDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		killBelow(dir)
 		if !t.Failed() {
 			_ = os.RemoveAll(dir) // else what the nodes said is worth reading
 		}
