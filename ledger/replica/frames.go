@@ -15,10 +15,12 @@ type link struct {
 
 // A witness is what a replica holds of one witness.
 type witness struct {
-	chain   [][]*link // by sequence number from 1: one frame, or two that fork
-	parked  []*link   // waiting for a parent
-	forked  bool      // chain holds a fork
-	unknown int       // operations missing that it was the first to vote for
+	chain   [][]*link  // by sequence number from 1: one frame, or two that fork
+	parked  []*link    // waiting for a parent
+	forks   []uint32   // places of chain with two frames, ascending
+	sides   p2p.Digest // of the frames at forks
+	turn    int        // calls of Resend
+	unknown int        // operations missing that it was the first to vote for
 }
 
 // maxForks is how many frames of one place in a witness's chain are kept: two are
@@ -94,7 +96,7 @@ func (r *Replica) link(l *link) Outcome {
 	if len(rivals) == 0 {
 		return Added
 	}
-	w.forked = true
+	w.fork(f.Seq)
 	r.accuse(Evidence{
 		Offence: FrameFork, Account: r.cfg.Genesis.Witnesses[f.Witness].Account,
 		Seq: uint64(f.Seq), First: rivals[0].id, Second: l.id,
@@ -113,7 +115,7 @@ func (r *Replica) tellsMore(f *Frame) bool {
 			return true
 		}
 	}
-	if !w.forked && int(f.Seq) > len(w.chain) {
+	if len(w.forks) == 0 && int(f.Seq) > len(w.chain) {
 		return false // all frames held are before it
 	}
 	left := slices.Clone(f.Votes)
@@ -178,23 +180,62 @@ func (r *Replica) Heads() []uint32 {
 	return out
 }
 
-// Tips returns, by witness, a digest of the frames held at the end of its chain.
-// Replicas with equal Heads and different Tips hold different sides of a fork: each
-// sends the other FramesAfter its head less one.
+// fork takes note of a second frame at a place.
+func (w *witness) fork(seq uint32) {
+	at, _ := slices.BinarySearch(w.forks, seq)
+	w.forks = slices.Insert(w.forks, at, seq)
+	w.sides = p2p.Digest{}
+}
+
+// ids returns the ids of the frames at a place, in order.
+func (w *witness) ids(seq uint32) []byte {
+	out := make([]byte, 0, maxForks*len(p2p.Digest{}))
+	for _, l := range byID(w.chain[seq-1]) {
+		out = append(out, l.id[:]...)
+	}
+	return out
+}
+
+// Tips returns, by witness, a digest of the frames held at the end of its chain and
+// wherever it forks. Replicas with equal Heads and different Tips hold different
+// sides of a fork: each sends the other what comes after Resend.
 func (r *Replica) Tips() []p2p.Digest {
 	out := make([]p2p.Digest, len(r.witnesses))
 	for i := range r.witnesses {
-		chain := r.witnesses[i].chain
-		if len(chain) == 0 {
+		w := &r.witnesses[i]
+		if len(w.chain) == 0 {
 			continue
 		}
-		ids := make([][]byte, 0, maxForks)
-		for _, l := range byID(chain[len(chain)-1]) {
-			ids = append(ids, l.id[:])
+		if len(w.forks) > 0 && w.sides == (p2p.Digest{}) {
+			var ids []byte
+			for _, seq := range w.forks {
+				ids = append(ids, w.ids(seq)...)
+			}
+			w.sides = p2p.Sum("pinfi/sides/1", ids)
 		}
-		out[i] = p2p.Sum("pinfi/tips/1", ids...)
+		out[i] = p2p.Sum("pinfi/tips/1", w.sides[:], w.ids(uint32(len(w.chain))))
 	}
 	return out
+}
+
+// Resend returns the sequence number after which to send a witness's frames to a
+// replica that has the same head and another tip: the end of the chain and the
+// places where it forks come up in turn. The witness must be one.
+func (r *Replica) Resend(witness uint16) uint32 {
+	w := &r.witnesses[witness]
+	at := w.turn % (len(w.forks) + 1)
+	w.turn++
+	if at > 0 {
+		return w.forks[at-1] - 1
+	}
+	return uint32(max(1, len(w.chain)) - 1)
+}
+
+// Turn returns another witness at each call, and all in turn: with which to begin
+// where there may not be room for the frames of all.
+func (r *Replica) Turn() int {
+	r.turn++
+	return r.turn % len(r.witnesses)
 }
 
 // FramesAfter returns at most limit frames of a witness with larger sequence

@@ -104,6 +104,7 @@ type Replica struct {
 	unknown int  // operations that self voted for and that are not held
 
 	witnesses []witness
+	turn      int // calls of Turn
 	frames    map[p2p.Digest]*link
 	parked    int
 

@@ -349,6 +349,66 @@ func TestFramesTellMore(t *testing.T) {
 	}
 }
 
+// [LED-30] Replicas with equal heads and different tips come to hold both sides of a fork, wherever it is.
+func TestTipsAndResend(t *testing.T) {
+	g := newGenesis(1, 1)
+	id := func(n byte) ledger.OpID { return ledger.OpID{0xf0, n} }
+	one := frame(g, 0, nil, id(1))
+	left, right := frame(g, 0, one, id(2)), frame(g, 0, one, id(3))
+	left2, right2 := frame(g, 0, left, id(4)), frame(g, 0, right, id(5))
+	long := frame(g, 0, right2, id(6))
+	for name, sides := range map[string][2][]*Frame{
+		"the last frame":   {{one, left}, {one, right}},
+		"two frames":       {{one, left, left2}, {one, right, right2}},
+		"a side that died": {{one, left, left2, right, right2, long}, {one, right, right2, long}},
+		"the first frame":  {{one}, {frame(g, 0, nil, id(9))}},
+	} {
+		a, b := newReplica(t, g, -1), newReplica(t, g, -1)
+		for i, r := range []*Replica{a, b} {
+			for _, f := range sides[i] {
+				r.AddFrame(f)
+			}
+		}
+		if slices.Equal(a.Tips(), b.Tips()) {
+			t.Errorf("%s: equal tips at first", name)
+		}
+		for range 10 {
+			give(a, b)
+			give(b, a)
+		}
+		wantSame(t, a, b)
+		if a.Parked() || b.Parked() || a.EvidenceLen() == 0 {
+			t.Errorf("%s: parked %v, %v, evidence %d", name, a.Parked(), b.Parked(), a.EvidenceLen())
+		}
+	}
+}
+
+// give sends one replica what the other seems to lack, two frames at a time, as a
+// node does.
+func give(from, to *Replica) {
+	heads, tips := to.Heads(), to.Tips()
+	for i, head := range from.Heads() {
+		after := heads[i]
+		if after == head && tips[i] != from.Tips()[i] {
+			after = from.Resend(uint16(i))
+		}
+		for _, f := range from.FramesAfter(uint16(i), after, 2) {
+			to.AddFrame(f)
+		}
+	}
+}
+
+func TestTurn(t *testing.T) {
+	r := newReplica(t, newGenesis(1, 1, 1), -1)
+	seen := map[int]bool{}
+	for range 3 {
+		seen[r.Turn()] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("three turns began with %v", seen)
+	}
+}
+
 // [LED-19] What strangers send is bounded, and refused with a code.
 func TestLimits(t *testing.T) {
 	g := newGenesis(1, 1, 1)
