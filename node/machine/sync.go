@@ -1,7 +1,9 @@
 package machine
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
@@ -19,8 +21,8 @@ const (
 	// signaturesMax bounds the signatures in one answer, so that the Step that
 	// verifies them stays under its millisecond.
 	signaturesMax = 16
-	// headsMax bounds the witnesses of a network.
-	headsMax = 1024
+	// headsMax bounds the witnesses that a heads message speaks of.
+	headsMax = ledger.MaxWitnesses
 	// wantMax bounds the operations asked for in one message.
 	wantMax = 64
 )
@@ -33,27 +35,45 @@ func (m *Machine) sync() {
 	}
 }
 
+// headWords is how many words a heads message has of each witness: how far its
+// frames are held, and the eight of its tip, which differs where the sides of a
+// fork do.
+const headWords = 1 + 8
+
 func (m *Machine) sendHeads(to p2p.PeerID) {
-	heads := m.replica.Heads()
+	words := m.headWords()
 	m.send(to, p2p.Sync, wire.Seal(wire.KindHeads, func(w *wire.Writer) {
-		w.Count(len(heads))
-		for _, seq := range heads {
-			w.U32(seq)
+		w.Count(len(words))
+		for _, word := range words {
+			w.U32(word)
 		}
 	}))
 }
 
-func takeHeads(r *wire.Reader) []uint32 {
-	heads := make([]uint32, r.Count(headsMax, 4))
-	for i := range heads {
-		heads[i] = r.U32()
+// headWords returns what a heads message of this node says.
+func (m *Machine) headWords() []uint32 {
+	heads, tips := m.replica.Heads(), m.replica.Tips()
+	words := make([]uint32, 0, headWords*len(heads))
+	for i, seq := range heads {
+		words = append(words, seq)
+		for b := tips[i][:]; len(b) > 0; b = b[4:] {
+			words = append(words, binary.BigEndian.Uint32(b))
+		}
 	}
-	return heads
+	return words
+}
+
+func takeHeads(r *wire.Reader) []uint32 {
+	words := make([]uint32, r.Count(headWords*headsMax, 4))
+	for i := range words {
+		words[i] = r.U32()
+	}
+	return words
 }
 
 // heads answers with what the peer lacks.
 func (m *Machine) heads(from p2p.PeerID, theirs []uint32) {
-	mine := m.replica.Heads()
+	mine := m.headWords()
 	if len(theirs) != len(mine) {
 		m.note(Note{Fact: FactRefused, Peer: from, Text: "heads: not of this network's witnesses"})
 		return
@@ -62,8 +82,12 @@ func (m *Machine) heads(from p2p.PeerID, theirs []uint32) {
 	var frames []*replica.Frame
 	var ops []*ledger.Op
 	sent := make(map[ledger.OpID]bool)
-	for i := range mine {
-		for _, f := range m.replica.FramesAfter(uint16(i), theirs[i], room) {
+	n := len(mine) / headWords
+	first := m.replica.Turn() // so that no witness's frames take the room of another's again and again
+	for i := range n {
+		witness := (first + i) % n
+		after := m.sendAfter(uint16(witness), mine, theirs)
+		for _, f := range m.replica.FramesAfter(uint16(witness), after, room) {
 			if room <= 0 {
 				break
 			}
@@ -81,6 +105,15 @@ func (m *Machine) heads(from p2p.PeerID, theirs []uint32) {
 	if len(frames) > 0 {
 		m.sendItems(from, ops, frames)
 	}
+}
+
+// sendAfter returns the place after which a peer needs a witness's frames.
+func (m *Machine) sendAfter(witness uint16, mine, theirs []uint32) uint32 {
+	at := headWords * int(witness)
+	if theirs[at] == mine[at] && !slices.Equal(theirs[at:at+headWords], mine[at:at+headWords]) {
+		return m.replica.Resend(witness)
+	}
+	return theirs[at]
 }
 
 func (m *Machine) sendItems(to p2p.PeerID, ops []*ledger.Op, frames []*replica.Frame) {

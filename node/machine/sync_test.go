@@ -1,0 +1,111 @@
+package machine
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/ledger/replica"
+	"github.com/pinfi/pinfi/p2p/wire"
+)
+
+// Nodes that heard different sides of a witness's fork, equally long, tell each
+// other.
+func TestSyncForkedEnd(t *testing.T) {
+	s := newStage(t, never)
+	for i := range 4 {
+		s.add(fmt.Sprint("witness", i), true, 0, nil)
+	}
+	a, b := s.add("a", false, 1000, nil), s.add("b", false, 1000, nil)
+	s.start(a)
+	s.start(b)
+	root := s.frameOf(0, nil, opNamed("root"))
+	left, right := s.frameOf(0, root, opNamed("left")), s.frameOf(0, root, opNamed("right"))
+	for _, f := range []*replica.Frame{root, left} {
+		s.step(a, Gossiped{Data: sealFrame(f)})
+	}
+	for _, f := range []*replica.Frame{root, right} {
+		s.step(b, Gossiped{Data: sealFrame(f)})
+	}
+	s.run(5*time.Second, nil)
+	for _, p := range []*player{a, b} {
+		if got := len(p.m.replica.FramesAfter(0, 1, 9)); got != 2 || p.m.replica.EvidenceLen() != 1 {
+			t.Errorf("%s holds %d sides of the fork, evidence of %d", p.name, got, p.m.replica.EvidenceLen())
+		}
+	}
+}
+
+// A peer that never takes one witness's frames gets the others' all the same.
+func TestSyncSharesRoom(t *testing.T) {
+	s := newStage(t, never)
+	for i := range 4 {
+		s.add(fmt.Sprint("witness", i), true, 0, nil)
+	}
+	a, b := s.add("a", false, 1000, nil), s.add("b", false, 1000, nil)
+	s.start(a)
+	s.start(b)
+	for w := range uint16(4) {
+		var last *replica.Frame
+		for i := range 2 * signaturesMax {
+			last = s.frameOf(int(w), last, opNamed(fmt.Sprint(w, i)))
+			s.step(a, Gossiped{Data: sealFrame(last)})
+		}
+	}
+	seen := map[uint16]bool{}
+	for range 4 {
+		for _, fx := range s.step(a, Received{From: b.key.id, Data: headsOf(make([]uint32, 4*headWords))}) {
+			if send, ok := fx.(Send); ok {
+				for _, f := range framesIn(send.Data) {
+					seen[f.Witness] = true
+				}
+			}
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("frames of witnesses %v were sent, want of all", seen)
+	}
+}
+
+// [MCH-4] A heads message of another number of witnesses is refused.
+func TestSyncHeadsOfOthers(t *testing.T) {
+	s := newStage(t, never)
+	s.add("witness0", true, 0, nil)
+	a, b := s.add("a", false, 1000, nil), s.add("b", false, 1000, nil)
+	s.start(a)
+	s.start(b)
+	for _, n := range []int{0, 1, headWords - 1, headWords + 1, 2 * headWords} {
+		fx := s.step(a, Received{From: b.key.id, Data: headsOf(make([]uint32, n))})
+		if !slices.ContainsFunc(fx, func(fx Effect) bool { note, ok := fx.(Note); return ok && note.Fact == FactRefused }) {
+			t.Errorf("%d words: not refused", n)
+		}
+	}
+}
+
+// headsOf returns a heads message.
+func headsOf(words []uint32) []byte {
+	return wire.Seal(wire.KindHeads, func(w *wire.Writer) {
+		w.Count(len(words))
+		for _, word := range words {
+			w.U32(word)
+		}
+	})
+}
+
+// framesIn returns the frames of an items message.
+func framesIn(data []byte) (frames []*replica.Frame) {
+	kind, r, err := wire.Open(data)
+	if err != nil || kind != wire.KindItems {
+		return nil
+	}
+	for range r.Count(signaturesMax, 4) {
+		r.Blob(ledger.MaxOp)
+	}
+	for range r.Count(signaturesMax, 4) {
+		if f, err := replica.DecodeFrame(r.Blob(replica.MaxFrame)); err == nil {
+			frames = append(frames, f)
+		}
+	}
+	return frames
+}
