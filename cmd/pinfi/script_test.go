@@ -25,12 +25,19 @@ func TestMain(m *testing.M) {
 }
 
 // TestScript runs the scripts in testdata/script: the program from outside, with
-// real processes over real libp2p on the loopback.
+// real processes over real libp2p on the loopback. Each script quotes what it holds
+// the program to:
+//
+//	usage [CLI-1], curve [CLI-16], files [CLI-2] [CLI-3] [CLI-4], genesis [CLI-5] [CLI-6],
+//	jobs [CLI-7] [CLI-8] [CLI-9] [CLI-10] [CLI-17], folders [CLI-12] [CLI-14] [CLI-15] [CLI-17],
+//	devnet [CLI-11] [CLI-12] [CLI-13], crash-provider [CLI-18], crash-client [CLI-19],
+//	demo [CLI-20], readme [CLI-24]
 func TestScript(t *testing.T) {
 	runScripts(t, filepath.Join("testdata", "script"), 4*time.Minute)
 }
 
-// TestScriptLong runs the scripts that take minutes. make e2e asks for them.
+// TestScriptLong runs the scripts that take minutes. make e2e asks for them:
+// interrupt [CLI-21] [CLI-22], away [CLI-18] [CLI-19], demo [CLI-20].
 func TestScriptLong(t *testing.T) {
 	long(t)
 	runScripts(t, filepath.Join("testdata", "long"), 14*time.Minute)

@@ -246,8 +246,8 @@ func (s *stranger) gossip(topics map[p2p.Topic]*pubsub.Topic) {
 	}
 }
 
-// A stranger that sends garbage, oversized and replayed messages over every stream
-// protocol and topic disturbs neither a job nor the books.
+// TestStranger sends garbage, oversized and replayed messages over every stream
+// protocol and topic while a job runs.
 // [CLI-23] What a stranger sends is refused and counted; the job and the books do not notice.
 func TestStranger(t *testing.T) {
 	dir := filepath.Join(shortDir(t), "net")
