@@ -173,9 +173,33 @@ func (m *Machine) landed(op *ledger.Op) bool {
 	if q.flying == nil || op.Seq < q.flying.Seq {
 		return false
 	}
-	own := q.flying.ID() == op.ID()
+	made := q.flying
 	q.flying = nil
-	return own
+	if made.ID() != op.ID() {
+		m.lost(made.ID())
+		return false
+	}
+	return true
+}
+
+// lost forgets an own operation whose place in its lane one of a forgotten life has:
+// it can never apply, and a node could not start from both. What it was for is begun
+// again.
+func (m *Machine) lost(id ledger.OpID) {
+	m.save(Record{Kind: RecordOp, Key: opKey(id)})
+	if p := m.purchases[id]; p != nil {
+		delete(m.purchases, id)
+		m.save(Record{Kind: RecordPurchase, Key: opKey(id)})
+		if p.serves() {
+			m.release(p.task, false, "its lease had the place of an operation of a life that was forgotten")
+		}
+	}
+	if m.cfg.Sell != nil {
+		m.register()
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(m.sales), ledger.OpID.Compare) {
+		m.resumeSale(m.sales[id])
+	}
 }
 
 // outbox goes over all lanes: what is under way is repeated when it is time, what

@@ -347,13 +347,19 @@ func (m *Machine) sendReport(s *sale) {
 	if s.phase == saleRunning {
 		s.report.Used = m.used(s)
 	}
-	r := s.report
-	if s.phase == saleDone && m.owed(s) { // what the output is called is told when it is paid
-		r = market.Report{Lease: s.lease, Phase: market.PhaseRunning, Used: s.report.Used}
-	}
-	m.send(s.client, p2p.Lease, wire.Seal(wire.KindReport, r.Put))
+	m.tell(s)
 	s.due = m.now.Add(m.cfg.Timing.Voucher)
 	soonest(&m.due.sell, s.due)
+}
+
+// tell sends what the client may know: what an output is called is told when it is
+// paid, and never when it is not, even as the lease is closed.
+func (m *Machine) tell(s *sale) {
+	r := s.report
+	if r.Phase == market.PhaseDone && m.owed(s) {
+		r = market.Report{Lease: s.lease, Phase: market.PhaseRunning, Used: r.Used}
+	}
+	m.send(s.client, p2p.Lease, wire.Seal(wire.KindReport, r.Put))
 }
 
 // owed reports whether the client has still to pay for more of an ended job than
@@ -446,7 +452,7 @@ func (m *Machine) leaseClosed(op *ledger.Op) {
 	if s := m.sales[c.Lease]; s != nil {
 		delete(m.sales, c.Lease)
 		m.save(Record{Kind: RecordSale, Key: opKey(c.Lease)})
-		m.send(s.client, p2p.Lease, wire.Seal(wire.KindReport, s.report.Put))
+		m.tell(s)
 		soonest(&m.due.offer, m.now)
 	}
 	m.purchaseClosed(c.Lease)
