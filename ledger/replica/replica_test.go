@@ -468,7 +468,8 @@ func TestLimits(t *testing.T) {
 		t.Errorf("votes after the unknown came: %v", out)
 	}
 	lost := frame(g, 1, nil, ledger.OpID{9})
-	if a, b := r.AddFrame(frame(g, 1, lost, ledger.OpID{8})), r.AddFrame(frame(g, 1, frame(g, 1, lost), ledger.OpID{8})); a != Parked || b != Refused {
+	next := frame(g, 1, lost, ledger.OpID{8})
+	if a, b := r.AddFrame(next), r.AddFrame(frame(g, 1, next, ledger.OpID{7})); a != Parked || b != Refused {
 		t.Errorf("parked: %v, %v", a, b)
 	}
 	for w := range 3 {

@@ -21,7 +21,7 @@ func TestSyncForkedEnd(t *testing.T) {
 	a, b := s.add("a", false, 1000, nil), s.add("b", false, 1000, nil)
 	s.start(a)
 	s.start(b)
-	s.run(time.Second, nil) // the heads of the start are answered
+	s.run(1500*time.Millisecond, nil) // no heads of before are under way
 	root := s.frameOf(0, nil, opNamed("root"))
 	left, right := s.frameOf(0, root, opNamed("left")), s.frameOf(0, root, opNamed("right"))
 	for _, f := range []*replica.Frame{root, left} {
