@@ -90,7 +90,7 @@ func shortDir(t *testing.T) string {
 	if len(parent) > 20 {
 		parent = "/tmp"
 	}
-	dir, err := os.MkdirTemp(parent, "pinfi-e2e-")
+	dir, err := os.MkdirTemp(parent, "pinfi-e2e-") //nolint:usetesting // its name is short, and it outlives a failed test
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,13 +49,16 @@ type stranger struct {
 // their gossip.
 func newStranger(t *testing.T, dirs ...string) (*stranger, map[p2p.Topic]*pubsub.Topic) {
 	t.Helper()
-	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.PrometheusRegisterer(prometheus.NewRegistry()), libp2p.DisableMetrics())
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.PrometheusRegisterer(prometheus.NewRegistry()),
+		libp2p.DisableMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = h.Close() }) // it may be closed
-	s := &stranger{t: t, host: h, chance: rand.New(rand.NewPCG(1, 2)), heard: map[p2p.Topic][][]byte{},
-		streams: map[protocol.ID]int{}}
+	s := &stranger{
+		t: t, host: h, chance: rand.New(rand.NewPCG(1, 2)), heard: map[p2p.Topic][][]byte{},
+		streams: map[protocol.ID]int{},
+	}
 	if s.self, err = lp2p.PeerIDOf(h.ID()); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +161,9 @@ func (s *stranger) insults(lease ledger.OpID, ops [][]byte) map[string][]byte {
 			Lease: lease, Phase: market.PhaseFailed, Source: market.ExitProvider, Text: "it is over",
 		}).Put),
 		"foreign voucher": seal(wire.KindPay, (&market.Voucher{Lease: lease, Used: 1 << 20, Final: true}).Put),
-		"another's ask":   seal(wire.KindAsk, (&market.Ask{Client: p2p.PeerID{1}, Class: localClass, Units: 1, Seconds: 1}).Put),
+		"another's ask": seal(wire.KindAsk, (&market.Ask{
+			Client: p2p.PeerID{1}, Class: localClass, Units: 1, Seconds: 1,
+		}).Put),
 		"great heads": seal(wire.KindHeads, func(w *wire.Writer) {
 			w.Count(2)
 			w.U32(1 << 31)
