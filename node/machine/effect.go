@@ -146,7 +146,8 @@ const (
 	RecordOp       RecordKind = 2 // ledger operation, by id; the frames that vote for it come first
 	RecordSale     RecordKind = 3 // lease that this node serves, by lease
 	RecordJob      RecordKind = 4 // job that this node ordered, by job
-	RecordPurchase RecordKind = 5 // lease that this node pays, by lease; its job comes first
+	RecordPurchase RecordKind = 5 // lease that this node pays, by lease
+	RecordTask     RecordKind = 6 // task that somebody has or had, by job and index
 )
 
 // A Snapshot is what a former life saved: the last value of every record, in the

@@ -48,6 +48,7 @@ type Machine struct {
 	beats     beats
 	sales     map[ledger.OpID]*sale
 	purchases map[ledger.OpID]*purchase
+	unsettled map[ledger.OpID]*purchase // those of them that are not closed
 	jobs      map[p2p.Digest]*job
 	storms    map[ledger.Slot]*storm
 	audits    map[ledger.OpID]*audit
@@ -85,6 +86,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 		lanes:     make(map[ledger.Lane]*lane),
 		sales:     make(map[ledger.OpID]*sale),
 		purchases: make(map[ledger.OpID]*purchase),
+		unsettled: make(map[ledger.OpID]*purchase),
 		jobs:      make(map[p2p.Digest]*job),
 		storms:    make(map[ledger.Slot]*storm),
 		audits:    make(map[ledger.OpID]*audit),
@@ -97,6 +99,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 	var err error
 	m.replica, err = replica.New(replica.Config{
 		Network:   m.network,
+		Self:      cfg.Self,
 		Genesis:   &g.Ledger,
 		Contracts: []ledger.Contract{m.leases, m.proofs},
 		Verify:    cfg.Crypto.Verify,

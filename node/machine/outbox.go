@@ -188,7 +188,7 @@ func (m *Machine) landed(op *ledger.Op) bool {
 func (m *Machine) lost(id ledger.OpID) {
 	m.save(Record{Kind: RecordOp, Key: opKey(id)})
 	if p := m.purchases[id]; p != nil {
-		delete(m.purchases, id)
+		m.forgetPurchase(p)
 		m.save(Record{Kind: RecordPurchase, Key: opKey(id)})
 		if p.serves() {
 			m.release(p.task, false, "its lease had the place of an operation of a life that was forgotten")

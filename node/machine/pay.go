@@ -35,13 +35,25 @@ type purchase struct {
 // missesMax is how often an output may fail to come before its provider is given up.
 const missesMax = 5
 
-func (m *Machine) sortedPurchases() []*purchase {
-	ids := slices.SortedFunc(maps.Keys(m.purchases), ledger.OpID.Compare)
-	out := make([]*purchase, len(ids))
-	for i, id := range ids {
-		out[i] = m.purchases[id]
+// keepPurchase takes note of a purchase.
+func (m *Machine) keepPurchase(p *purchase) {
+	m.purchases[p.lease] = p
+	p.job.leases = append(p.job.leases, p)
+	if !p.closed {
+		m.unsettled[p.lease] = p
 	}
-	return out
+}
+
+// forgetPurchase forgets a lease that cannot be.
+func (m *Machine) forgetPurchase(p *purchase) {
+	delete(m.purchases, p.lease)
+	delete(m.unsettled, p.lease)
+	p.job.leases = slices.DeleteFunc(p.job.leases, func(q *purchase) bool { return q == p })
+}
+
+// inOrder returns purchases in the order of their leases.
+func inOrder(purchases map[ledger.OpID]*purchase) []*purchase {
+	return slices.SortedFunc(maps.Values(purchases), func(a, b *purchase) int { return a.lease.Compare(b.lease) })
 }
 
 // committed returns what a purchase holds in escrow, or has cost.
@@ -54,12 +66,7 @@ func (m *Machine) committed(p *purchase) ledger.Amount {
 
 // settled reports whether every lease of a job is closed.
 func (m *Machine) settled(j *job) bool {
-	for _, p := range m.purchases { // order-free: for all
-		if p.job == j && !p.closed {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(j.leases, func(p *purchase) bool { return !p.closed })
 }
 
 // leaseOpened hands the terms over as soon as the lease is certain.
@@ -69,7 +76,7 @@ func (m *Machine) leaseOpened(id ledger.OpID) {
 		return
 	}
 	p.opened, p.heard = m.now.UnixMilli(), m.now
-	m.save(m.purchaseRecord(p))
+	m.save(p.record())
 	m.sendStart(p)
 }
 
@@ -90,8 +97,8 @@ func (p *purchase) serves() bool {
 // tendPurchases repeats what needs repeating, and gives up providers that have
 // been silent for too long.
 func (m *Machine) tendPurchases() {
-	for _, p := range m.sortedPurchases() {
-		if p.closed || p.opened == 0 {
+	for _, p := range inOrder(m.unsettled) {
+		if p.opened == 0 {
 			continue
 		}
 		if p.heard.IsZero() { // first look in this life
@@ -211,7 +218,7 @@ func (m *Machine) pay(p *purchase, used uint64, final bool) {
 	final = final || p.final
 	if used != p.paid || final != p.final {
 		p.paid, p.final = used, final
-		m.save(m.purchaseRecord(p))
+		m.save(p.record())
 	}
 	if p.paid == 0 && !p.final {
 		return
@@ -229,7 +236,8 @@ func (m *Machine) purchaseClosed(id ledger.OpID) {
 		return
 	}
 	p.closed = true
-	m.save(m.purchaseRecord(p))
+	delete(m.unsettled, id)
+	m.save(p.record())
 	l, _ := m.leases.Lease(id)
 	m.note(Note{
 		Fact: FactClosed, Job: p.job.ID, Task: p.task.index, Peer: p.provider, Lease: id, Amount: l.Escrow - l.Refund,

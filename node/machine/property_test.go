@@ -32,7 +32,8 @@ func TestBudgetHolds(t *testing.T) {
 		c := s.player("client")
 		j := testJob("a", uint32(rapid.IntRange(1, 6).Draw(t, "tasks")), 0)
 		const charge = 12_868_570 // of a task on an idle provider
-		j.Max = ledger.Amount(charge*rapid.Uint64Range(0, 6).Draw(t, "charges") + rapid.Uint64Range(1, charge).Draw(t, "rest"))
+		whole, rest := rapid.Uint64Range(0, 6).Draw(t, "charges"), rapid.Uint64Range(1, charge).Draw(t, "rest")
+		j.Max = ledger.Amount(charge*whole + rest)
 		s.order(c, j)
 		s.run(5*time.Minute, func() bool { return c.settled(j) })
 		v, _ := c.m.Job(j.ID)
@@ -280,7 +281,7 @@ func promises(said map[string]bool, fx []Effect) {
 // summary returns all that a machine holds to be true of money and work.
 func (m *Machine) summary() string {
 	text := fmt.Sprintf("state %v\n", m.replica.State().Root().Short())
-	for _, q := range m.sortedPurchases() {
+	for _, q := range inOrder(m.purchases) {
 		text += fmt.Sprintf("purchase %s: paid %d final %v orphan %v closed %v\n", q.lease.Short(), q.paid, q.final,
 			q.orphan, q.closed)
 	}
@@ -296,7 +297,8 @@ func (m *Machine) summary() string {
 	}
 	for _, l := range sortedLanes(m) {
 		seq, head := m.replica.State().Head(m.cfg.Self, l)
-		text += fmt.Sprintf("lane %d: %d %s, flying %v, queued %d\n", l, seq, head.Short(), m.lanes[l].flying != nil, len(m.lanes[l].queue))
+		text += fmt.Sprintf("lane %d: %d %s, flying %v, queued %d\n", l, seq, head.Short(),
+			m.lanes[l].flying != nil, len(m.lanes[l].queue))
 	}
 	return text
 }

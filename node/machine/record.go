@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -9,7 +10,9 @@ import (
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
-func (m *Machine) saveSale(s *sale) {
+func (m *Machine) saveSale(s *sale) { m.save(s.record()) }
+
+func (s *sale) record() Record {
 	w := wire.NewWriter(512)
 	w.Fixed(s.lease[:])
 	w.Fixed(s.client[:])
@@ -24,7 +27,7 @@ func (m *Machine) saveSale(s *sale) {
 		s.voucher.Put(w)
 	}
 	w.U8(uint8(s.reason))
-	m.save(Record{Kind: RecordSale, Key: opKey(s.lease), Value: w.Bytes()})
+	return Record{Kind: RecordSale, Key: opKey(s.lease), Value: w.Bytes()}
 }
 
 // hasTerms reports whether the client has handed its terms over; a sale that was
@@ -48,10 +51,20 @@ func takeSale(r *wire.Reader) *sale {
 		s.voucher = market.TakeVoucher(r)
 	}
 	s.reason = market.EndReason(r.U8())
+	refuse(r, s.phase < saleRunning || s.phase > saleClosing, "sale in phase %d", s.phase)
+	refuse(r, s.phase == saleRunning && !s.hasTerms(), "sale that runs without terms")
+	refuse(r, s.phase != saleRunning && !s.reason.Valid(), "sale that ended for %v", s.reason)
 	return s
 }
 
-func (m *Machine) purchaseRecord(p *purchase) Record {
+// refuse fails the reader when bad is true.
+func refuse(r *wire.Reader, bad bool, format string, args ...any) {
+	if bad {
+		r.Fail(fmt.Errorf("%w: "+format, append([]any{wire.ErrValue}, args...)...))
+	}
+}
+
+func (p *purchase) record() Record {
 	w := wire.NewWriter(160)
 	w.Fixed(p.lease[:])
 	w.Fixed(p.job.ID[:])
@@ -66,10 +79,9 @@ func (m *Machine) purchaseRecord(p *purchase) Record {
 	return Record{Kind: RecordPurchase, Key: opKey(p.lease), Value: w.Bytes()}
 }
 
-// rememberPurchase needs the job to be there. Records come in the order of their
-// kinds, and so it is.
+// rememberPurchase needs the job to be there.
 func (m *Machine) rememberPurchase(r *wire.Reader) error {
-	p := &purchase{}
+	p := &purchase{former: true}
 	var jobID p2p.Digest
 	r.Into(p.lease[:])
 	r.Into(jobID[:])
@@ -79,19 +91,29 @@ func (m *Machine) rememberPurchase(r *wire.Reader) error {
 	p.opened = int64(r.U64())
 	p.paid = r.U64()
 	p.final, p.orphan, p.closed = r.Bool(), r.Bool(), r.Bool()
+	t, err := m.taskOf(jobID, index)
+	refuse(r, err != nil, "purchase: %v", err)
+	refuse(r, p.escrow > ledger.MaxSupply || p.opened < 0, "purchase for %v atoms, opened at %d", p.escrow, p.opened)
 	if err := r.Close(); err != nil {
 		return err
 	}
-	j := m.jobs[jobID]
-	if j == nil || int(index) >= len(j.tasks) {
-		return fmt.Errorf("purchase of job %v, task %d: there is no such task", jobID, index)
-	}
-	p.job, p.task, p.former = j, j.tasks[index], true
-	m.purchases[p.lease] = p
+	p.job, p.task = t.job, t
+	m.keepPurchase(p)
 	return nil
 }
 
-func (m *Machine) jobRecord(j *job) Record {
+// taskOf returns a task by the id of its job and its index.
+func (m *Machine) taskOf(id p2p.Digest, index uint32) (*task, error) {
+	j := m.jobs[id]
+	if j == nil || uint64(index) >= uint64(len(j.tasks)) {
+		return nil, fmt.Errorf("job %v has no task %d", id, index)
+	}
+	return j.tasks[index], nil
+}
+
+// record returns the record of the order. Tasks have their own, since they change
+// and may be many.
+func (j *job) record() Record {
 	w := wire.NewWriter(512)
 	w.U64(j.order)
 	w.Fixed(j.ID[:])
@@ -109,15 +131,41 @@ func (m *Machine) jobRecord(j *job) Record {
 	w.Bool(j.ended)
 	w.U8(uint8(j.cause))
 	w.Blob([]byte(j.failure))
-	w.Count(len(j.tasks))
-	for _, t := range j.tasks {
-		t.put(w)
-	}
 	return Record{Kind: RecordJob, Key: j.ID[:], Value: w.Bytes()}
 }
 
-func (t *task) put(w *wire.Writer) {
-	w.U32(t.of)
+func (m *Machine) rememberJob(r *wire.Reader) error {
+	j := &job{order: r.U64()}
+	r.Into(j.ID[:])
+	j.Class = ledger.Class(r.Text(255))
+	j.Region = r.Text(255)
+	j.Units, j.Seconds, j.Max = r.U64(), r.U32(), ledger.Amount(r.U64())
+	r.Into(j.Module[:])
+	r.Into(j.Input[:])
+	j.InputName = r.Text(255)
+	j.Tasks, j.Check, j.MemoryPages = r.U32(), r.U32(), r.U32()
+	j.ended = r.Bool()
+	j.cause = Cause(r.U8())
+	j.failure = string(r.Blob(1 << 16))
+	if err := j.Validate(&m.cfg.Genesis.Market); err != nil {
+		r.Fail(err)
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	j.makeTasks()
+	m.jobs[j.ID] = j
+	return nil
+}
+
+// key returns the key of the task's record: job and index.
+func (t *task) key() []byte { return binary.BigEndian.AppendUint32(t.job.ID[:], t.index) }
+
+// record returns the record of the task. A task without one waits for a provider.
+func (t *task) record() Record {
+	w := wire.NewWriter(256)
+	w.Fixed(t.job.ID[:])
+	w.U32(t.index)
 	w.U8(uint8(t.phase))
 	w.Fixed(t.lease[:])
 	w.Fixed(t.by[:])
@@ -131,36 +179,30 @@ func (t *task) put(w *wire.Writer) {
 	if t.phase == taskDone {
 		t.result.Put(w)
 	}
+	return Record{Kind: RecordTask, Key: t.key(), Value: w.Bytes()}
 }
 
-func takeJob(r *wire.Reader) *job {
-	j := &job{order: r.U64()}
-	r.Into(j.ID[:])
-	j.Class = ledger.Class(r.Text(255))
-	j.Region = r.Text(255)
-	j.Units, j.Seconds, j.Max = r.U64(), r.U32(), ledger.Amount(r.U64())
-	r.Into(j.Module[:])
-	r.Into(j.Input[:])
-	j.InputName = r.Text(255)
-	j.Tasks, j.Check, j.MemoryPages = r.U32(), r.U32(), r.U32()
-	j.ended = r.Bool()
-	j.cause = Cause(r.U8())
-	j.failure = string(r.Blob(1 << 16))
-	j.tasks = make([]*task, r.Count(2*MaxTasks, 72))
-	for i := range j.tasks {
-		t := &task{job: j, index: uint32(i), of: r.U32(), phase: taskPhase(r.U8())}
-		r.Into(t.lease[:])
-		r.Into(t.by[:])
-		t.fails = r.U32()
-		t.moves = r.U32()
-		t.avoid = make([]p2p.PeerID, r.Count(triesMax, 32))
-		for k := range t.avoid {
-			r.Into(t.avoid[k][:])
-		}
-		if r.Bool() {
-			t.result = market.TakeReport(r)
-		}
-		j.tasks[i] = t
+// rememberTask needs the job to be there.
+func (m *Machine) rememberTask(r *wire.Reader) error {
+	var jobID p2p.Digest
+	r.Into(jobID[:])
+	t, err := m.taskOf(jobID, r.U32())
+	if err != nil {
+		return err
 	}
-	return j
+	t.phase = taskPhase(r.U8())
+	refuse(r, t.phase < taskWaiting || t.phase > taskDone, "task in phase %d", t.phase)
+	r.Into(t.lease[:])
+	r.Into(t.by[:])
+	t.fails, t.moves = r.U32(), r.U32()
+	t.avoid = make([]p2p.PeerID, r.Count(triesMax, 32))
+	for k := range t.avoid {
+		r.Into(t.avoid[k][:])
+	}
+	done := r.Bool()
+	refuse(r, done != (t.phase == taskDone), "task in phase %d, a result %v", t.phase, done)
+	if done {
+		t.result = market.TakeReport(r)
+	}
+	return r.Close()
 }

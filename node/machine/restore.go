@@ -31,9 +31,11 @@ func (m *Machine) restore(saved Snapshot) error {
 			return err
 		}
 	}
-	for _, rec := range saved {
-		if err := m.remember(rec); err != nil {
-			return rec.wrap(err)
+	for _, kind := range [...]RecordKind{RecordJob, RecordTask, RecordPurchase, RecordSale} {
+		for _, rec := range saved {
+			if err := m.remember(rec, kind); err != nil {
+				return rec.wrap(err)
+			}
 		}
 	}
 	m.replica.TakeApplied()
@@ -123,24 +125,31 @@ func inLaneOrder(ops map[ledger.OpID]*ledger.Op) []*ledger.Op {
 	})
 }
 
-// remember takes the records of sales, jobs and purchases.
-func (m *Machine) remember(rec Record) error {
-	r := wire.NewReader(rec.Value)
-	switch rec.Kind {
-	case RecordFrame, RecordOp: // are there already
+// remember takes the record if it is of a kind. What others need comes before them.
+func (m *Machine) remember(rec Record, kind RecordKind) error {
+	if rec.Kind < RecordFrame || rec.Kind > RecordTask {
+		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
+	}
+	if rec.Kind != kind {
 		return nil
+	}
+	r := wire.NewReader(rec.Value)
+	switch kind {
+	case RecordJob:
+		return m.rememberJob(r)
+	case RecordTask:
+		return m.rememberTask(r)
+	case RecordPurchase:
+		return m.rememberPurchase(r)
 	case RecordSale:
 		s := takeSale(r)
 		m.sales[s.lease] = s
-	case RecordJob:
-		j := takeJob(r)
-		m.jobs[j.ID] = j
-	case RecordPurchase:
-		return m.rememberPurchase(r)
+		return r.Close()
+	case RecordFrame, RecordOp: // are there already
+		return nil
 	default:
-		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
+		return nil
 	}
-	return r.Close()
 }
 
 // saved remembers the last operation that was signed on the lane.
@@ -169,7 +178,7 @@ func (m *Machine) reconcile() {
 			m.save(Record{Kind: RecordSale, Key: opKey(id)})
 		}
 	}
-	for _, p := range m.sortedPurchases() {
+	for _, p := range inOrder(m.purchases) {
 		l, ok := m.leases.Lease(p.lease)
 		if ok && p.opened == 0 {
 			m.leaseOpened(p.lease)

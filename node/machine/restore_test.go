@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
+	"github.com/pinfi/pinfi/market"
 	"github.com/pinfi/pinfi/p2p"
 )
 
@@ -116,12 +117,12 @@ func TestRestoreFork(t *testing.T) {
 	}
 	p := s.add("client", false, 1000, nil)
 	s.start(p)
-	first, second := s.frameOf(0, nil), s.frameOf(0, nil, opNamed("x"))
+	first, second := s.frameOf(0, nil, opNamed("left")), s.frameOf(0, nil, opNamed("right"))
 	s.step(p, Gossiped{Data: sealFrame(first)})
 	s.step(p, Gossiped{Data: sealFrame(second)})
 	last := second
-	for range 300 {
-		last = s.frameOf(0, last)
+	for i := range 300 {
+		last = s.frameOf(0, last, opNamed(fmt.Sprint(i)))
 		s.step(p, Gossiped{Data: sealFrame(last)})
 	}
 	m, err := New(p.config(), p.snapshot())
@@ -145,11 +146,23 @@ func TestRestoreRefuses(t *testing.T) {
 	badSig.Sig[0] ^= 1
 	foreign := *burns(other, 1)[0]
 	foreign.Sig[0] ^= 1
-	f := s.frameOf(0, nil)
+	f := s.frameOf(0, nil, op.ID())
 	badFrame := *f
 	badFrame.Sig[0] ^= 1
 	outside := *f
 	outside.Witness = 77
+	j, other1 := &job{Job: testJob("a", 2, 0), order: 1}, &job{Job: testJob("b", 2, 0)}
+	j.makeTasks()
+	other1.makeTasks()
+	beyond := &task{job: j, index: 2, phase: taskWaiting}
+	phase := func(n taskPhase) *task { return &task{job: j, phase: n} }
+	doneWithout := func(b []byte) []byte { b[32+4] = byte(taskDone); return b }
+	without := func(change func(*Job)) Record {
+		bad := &job{Job: testJob("c", 1, 0)}
+		change(&bad.Job)
+		return bad.record()
+	}
+	report := market.Report{Lease: op.ID(), Phase: market.PhaseAccepted}
 	for name, rec := range map[string]Record{
 		"kind":             {Kind: 99, Key: []byte("k"), Value: []byte("v")},
 		"operation":        {Kind: RecordOp, Key: []byte("k"), Value: []byte("v")},
@@ -163,10 +176,23 @@ func TestRestoreRefuses(t *testing.T) {
 		"job":              {Kind: RecordJob, Key: []byte("k"), Value: []byte("v")},
 		"purchase":         {Kind: RecordPurchase, Key: []byte("k"), Value: []byte("v")},
 		"purchase, no job": {Kind: RecordPurchase, Key: []byte("k"), Value: make([]byte, 32+32+4+32+24+3)},
+		"task, no job":     other1.tasks[0].record(),
+		"no such task":     beyond.record(),
+		"phase of a task":  phase(7).record(),
+		"done, no result":  {Kind: RecordTask, Key: []byte("k"), Value: doneWithout(j.tasks[0].record().Value)},
+		"no tasks":         without(func(j *Job) { j.Tasks = 0 }),
+		"class":            without(func(j *Job) { j.Class = "none" }),
+		"phase of a sale":  (&sale{lease: op.ID(), report: report, reason: 1}).record(),
+		"sale, no terms":   (&sale{lease: op.ID(), report: report, phase: saleRunning}).record(),
+		"sale, no reason":  (&sale{lease: op.ID(), report: report, phase: saleClosing}).record(),
+		"much escrow":      (&purchase{job: j, task: j.tasks[0], escrow: ledger.MaxSupply + 1}).record(),
 	} {
-		if m, err := New(p.config(), Snapshot{rec}); err == nil || m != nil {
+		if m, err := New(p.config(), inKeyOrder(Snapshot{j.record(), rec})); err == nil || m != nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	if _, err := New(p.config(), inKeyOrder(Snapshot{j.record(), j.tasks[0].record()})); err != nil {
+		t.Errorf("what the others are made of: %v", err)
 	}
 	if _, err := New(p.config(), Snapshot{opRecord(burns(other, 100)[99])}); err != nil {
 		t.Errorf("an operation of another that has no place here: %v", err)

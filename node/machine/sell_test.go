@@ -187,7 +187,7 @@ func TestOverdue(t *testing.T) {
 		if took := s.now.Sub(from); took < 2*time.Minute || took > 140*time.Second {
 			t.Errorf("the job took %v, want twice a minute and Patience", took)
 		}
-		if q := c.m.sortedPurchases(); q[0].paid > 60 || q[1].paid > 60 {
+		if q := inOrder(c.m.purchases); q[0].paid > 60 || q[1].paid > 60 {
 			t.Errorf("%d and %d s were paid, want at most 60", q[0].paid, q[1].paid)
 		}
 	})
@@ -230,7 +230,7 @@ func TestBlame(t *testing.T) {
 		s.start(c)
 		s.run(1500*time.Millisecond, nil)
 		if inTouch {
-			s.step(p, JobDone{Lease: c.m.sortedPurchases()[0].lease, Failed: true, Text: "no room"})
+			s.step(p, JobDone{Lease: inOrder(c.m.purchases)[0].lease, Failed: true, Text: "no room"})
 			s.run(100*time.Millisecond, nil)
 		}
 		if fails := c.m.jobs[j.ID].tasks[0].fails; (fails > 0) != inTouch {
@@ -273,7 +273,7 @@ func TestOutputIsWhatWasFetched(t *testing.T) {
 // A report's text is cut to what a report holds.
 func TestLongText(t *testing.T) {
 	s, _, p, _ := running(t, 1)
-	var lease = s.player("client").m.sortedPurchases()[0].lease
+	var lease = inOrder(s.player("client").m.purchases)[0].lease
 	fx := s.step(p, JobDone{Lease: lease, Source: market.ExitTrap, Exit: 134, Text: strings.Repeat("x", 1000)})
 	if sent(fx, wire.KindReport) != 1 {
 		t.Error("no report")

@@ -29,6 +29,7 @@ type stage struct {
 	rules   []*rule
 	twists  []twist
 	watch   []func(p *player, ev Event, fx []Effect) // called after every step
+	before  func()                                   // called before every step; may be nil
 }
 
 // A tester is a *testing.T, a *testing.B or a *rapid.T.
@@ -347,11 +348,14 @@ func (s *stage) run(d time.Duration, stop func() bool) {
 // carries out what it wants.
 func (s *stage) step(p *player, ev Event) []Effect {
 	s.t.Helper()
+	if s.before != nil {
+		s.before()
+	}
 	fx := p.m.Step(s.now, ev)
 	if p.m.Deadline().IsZero() {
 		s.t.Fatalf("%s wants no tick after %T", p.name, ev)
 	}
-	if err := inOrder(p, fx); err != nil {
+	if err := saveFirst(p, fx); err != nil {
 		s.t.Fatalf("%s after %T: %v", p.name, ev, err)
 	}
 	if err := sane(p.m); err != nil {
@@ -372,9 +376,9 @@ func (s *stage) step(p *player, ev Event) []Effect {
 	return fx
 }
 
-// inOrder checks that what a step promises is saved before anything else happens:
+// saveFirst checks that what a step promises is saved before anything else happens:
 // [MCH-1] A step saves what it promises in one batch, before its other effects.
-func inOrder(p *player, fx []Effect) error {
+func saveFirst(p *player, fx []Effect) error {
 	for i, f := range fx {
 		save, ok := f.(Save)
 		if !ok || i == 0 {
@@ -410,15 +414,10 @@ func sane(m *Machine) error {
 	if !m.replica.State().Conserved() {
 		return fmt.Errorf("money is not conserved: %+v", m.replica.State().Supply())
 	}
-	for _, j := range m.jobs {
-		var sum ledger.Amount
-		for _, p := range m.purchases {
-			if p.job == j {
-				sum += m.committed(p)
-			}
-		}
-		if sum > j.Max {
-			return fmt.Errorf("the leases of a job hold %v, at most %v are allowed", sum, j.Max)
+	sums := map[*job]ledger.Amount{}
+	for _, p := range m.purchases {
+		if sums[p.job] += m.committed(p); sums[p.job] > p.job.Max {
+			return fmt.Errorf("the leases of a job hold %v, at most %v are allowed", sums[p.job], p.job.Max)
 		}
 	}
 	return nil
@@ -569,8 +568,8 @@ func (s *stage) order(p *player, j Job) { s.step(p, Submit{Job: j}) }
 
 // settled reports whether a job has ended and all its leases are closed.
 func (p *player) settled(j Job) bool {
-	v, ok := p.m.Job(j.ID)
-	return ok && v.Settled
+	at := p.m.jobs[j.ID]
+	return at != nil && at.ended && p.m.settled(at)
 }
 
 // wantSettled lets the network run until a job is settled, and demands that it

@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"slices"
+
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/market"
@@ -107,8 +109,9 @@ func (m *Machine) Job(id p2p.Digest) (JobView, bool) {
 		}
 		v.Tasks = append(v.Tasks, tv)
 	}
-	for _, p := range m.sortedPurchases() {
-		if l, ok := m.leases.Lease(p.lease); ok && p.job == j {
+	ordered := slices.SortedFunc(slices.Values(j.leases), func(a, b *purchase) int { return a.lease.Compare(b.lease) })
+	for _, p := range ordered {
+		if l, ok := m.leases.Lease(p.lease); ok {
 			v.Leases = append(v.Leases, LeaseView{Task: p.task.index, Lease: l})
 		}
 	}

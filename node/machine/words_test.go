@@ -188,6 +188,8 @@ func (w *words) record(r Record) string {
 		return gone + "sale " + w.name(id, "lease")
 	case RecordJob:
 		return gone + "job " + w.job(id)
+	case RecordTask:
+		return fmt.Sprintf("%stask %s/%d", gone, w.job(id), binary.BigEndian.Uint32(r.Key[32:]))
 	case RecordPurchase:
 		return gone + "purchase " + w.name(id, "lease")
 	default:
