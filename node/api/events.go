@@ -41,7 +41,8 @@ func (h *Hub) Add(n machine.Note) {
 	defer h.mu.Unlock()
 	h.seq++
 	e := Event{
-		Seq: h.seq, Fact: n.Fact.String(), Peer: n.Peer, Lease: n.Lease, Job: n.Job, Task: n.Task, Amount: n.Amount, Text: n.Text,
+		Seq: h.seq, Fact: n.Fact.String(),
+		Peer: n.Peer, Lease: n.Lease, Job: n.Job, Task: n.Task, Amount: n.Amount, Text: n.Text,
 		Time: time.Now(),
 	}
 	if !n.Job.IsZero() {

@@ -115,7 +115,9 @@ func (c *Client) WaitSettled(ctx context.Context, id p2p.Digest, progress func(E
 // wait looks at a job after each of its events, and now and then without one,
 // until it is what the caller wants. A stream of events that breaks is opened
 // again: only what a look at the job says counts.
-func (c *Client) wait(ctx context.Context, id p2p.Digest, progress func(Event), enough func(*Job) bool) (Job, error) {
+func (c *Client) wait(
+	ctx context.Context, id p2p.Digest, progress func(Event), enough func(*Job) bool,
+) (Job, error) {
 	tell := func(e Event) {
 		if c.news(id, e.Seq) && progress != nil {
 			progress(e)
