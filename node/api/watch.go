@@ -102,7 +102,8 @@ const lookAgain = time.Second
 
 // WaitJob waits until every task of a job has ended or the job has failed, and
 // returns how it stands. progress is told of every event of the job, in order, once
-// for each Client, those of just before the call too; it may be nil. Money may still be owed then: WaitSettled waits for that.
+// for each Client, those of just before the call too; it may be nil. Money may
+// still be owed then: WaitSettled waits for that.
 func (c *Client) WaitJob(ctx context.Context, id p2p.Digest, progress func(Event)) (Job, error) {
 	return c.wait(ctx, id, progress, func(j *Job) bool { return j.State != JobRunning })
 }
