@@ -26,8 +26,15 @@ func TestClassValid(t *testing.T) {
 
 func TestMilliCU(t *testing.T) {
 	for _, c := range []struct{ rate, reference, want uint64 }{
-		{0, 1, 0}, {1, 1, 1000}, {1, 0, 0}, {1999, 2_000_000, 0}, {2000, 2_000_000, 1},
-		{13e9, 13e9, 1000}, {13e9 - 1, 13e9, 999}, {1<<64 - 1, 1000, 1<<64 - 1}, {1<<64 - 1, 999, 1<<64 - 1},
+		{0, 1, 0},
+		{1, 1, 1000},
+		{1, 0, 0},
+		{1999, 2_000_000, 0},
+		{2000, 2_000_000, 1},
+		{13e9, 13e9, 1000},
+		{13e9 - 1, 13e9, 999},
+		{1<<64 - 1, 1000, 1<<64 - 1},
+		{1<<64 - 1, 999, 1<<64 - 1},
 	} {
 		if got := (gpu.Capability{Rate: c.rate}).MilliCU(c.reference); got != c.want {
 			t.Errorf("%d operations of %d a second = %d mCU, want %d", c.rate, c.reference, got, c.want)

@@ -318,8 +318,16 @@ func TestRate(t *testing.T) {
 		t.Error("no rates prove something")
 	}
 	for i, c := range []struct{ storm, mCU, want uint64 }{
-		{5, 100, 100}, {3, 50, 50}, {4, 70, 70}, {9, 60, 60}, {6, 10, 60}, {7, 10, 50}, {8, 10, 50}, {2, 10, 10},
-		{1, 1000, 10}, {10, 80, 50},
+		{5, 100, 100},
+		{3, 50, 50},
+		{4, 70, 70},
+		{9, 60, 60},
+		{6, 10, 60},
+		{7, 10, 50},
+		{8, 10, 50},
+		{2, 10, 10},
+		{1, 1000, 10},
+		{10, 80, 50},
 	} {
 		rates = addRate(rates, rate{storm: ledger.Slot(c.storm), mCU: c.mCU})
 		if got := medianRate(rates); got != c.want {
@@ -366,7 +374,7 @@ func TestVectors(t *testing.T) {
 func TestFaultText(t *testing.T) {
 	for f := range Fault(12) {
 		text, err := f.MarshalText()
-		if err != nil || (strings.HasPrefix(string(text), "fault(")) == f.Valid() {
+		if err != nil || strings.HasPrefix(string(text), "fault(") == f.Valid() {
 			t.Errorf("text of fault %d: %q, %v", uint8(f), text, err)
 		}
 	}

@@ -179,14 +179,7 @@ func (m *Machine) wakeJobs() {
 
 // buy goes over the jobs under way: bids, asks, choices, and what their leases need.
 func (m *Machine) buy() {
-	asking := 0
-	for _, j := range m.jobs { // order-free: a count
-		for _, t := range j.tasks {
-			if t.phase == taskAsking && !j.ended {
-				asking++
-			}
-		}
-	}
+	asking := m.asked()
 	busy := m.opening()
 	for _, j := range m.sortedJobs() {
 		if j.ended {
@@ -210,6 +203,19 @@ func (m *Machine) buy() {
 		}
 	}
 	m.tendPurchases()
+}
+
+// asked returns the number of tasks for which quotes are collected.
+func (m *Machine) asked() int {
+	n := 0
+	for _, j := range m.jobs { // order-free: a count
+		for _, t := range j.tasks {
+			if t.phase == taskAsking && !j.ended {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // askingMax bounds the tasks for which quotes are collected at once. A node signs

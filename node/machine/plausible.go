@@ -17,7 +17,7 @@ func Plausible(n p2p.Network, topic p2p.Topic, data []byte) bool {
 	if err != nil {
 		return false
 	}
-	switch kind { //nolint:exhaustive // the kinds that are gossiped
+	switch kind { // the kinds that are gossiped
 	case wire.KindOp:
 		_, err = ledger.DecodeOp(r.Fixed(r.Rest()))
 		return err == nil && topic == n.Topic(p2p.Ops)

@@ -40,6 +40,13 @@ func (m *Machine) restore(saved Snapshot) error {
 	}
 	m.replica.TakeApplied()
 	m.restoreLanes()
+	m.restoreTasks()
+	return nil
+}
+
+// restoreTasks lets tasks wait again that were asking or opening: what was asked,
+// and what was to be signed, died with the former life.
+func (m *Machine) restoreTasks() {
 	for _, j := range m.jobs { // order-free: each task on its own
 		for _, t := range j.tasks {
 			if t.phase == taskAsking || t.phase == taskOpening {
@@ -47,7 +54,6 @@ func (m *Machine) restore(saved Snapshot) error {
 			}
 		}
 	}
-	return nil
 }
 
 // wrap says in which record an error is.

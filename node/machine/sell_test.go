@@ -273,7 +273,7 @@ func TestOutputIsWhatWasFetched(t *testing.T) {
 // A report's text is cut to what a report holds.
 func TestLongText(t *testing.T) {
 	s, _, p, _ := running(t, 1)
-	var lease = inOrder(s.player("client").m.purchases)[0].lease
+	lease := inOrder(s.player("client").m.purchases)[0].lease
 	fx := s.step(p, JobDone{Lease: lease, Source: market.ExitTrap, Exit: 134, Text: strings.Repeat("x", 1000)})
 	if sent(fx, wire.KindReport) != 1 {
 		t.Error("no report")
