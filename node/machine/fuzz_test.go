@@ -87,19 +87,27 @@ func (st still) wake(t tester) *Machine {
 	return m
 }
 
-// seeds calls add with messages of every kind, whole and damaged.
-func (st *stills) seeds(add func(data []byte)) {
+// seeds calls add with messages of every kind, whole and damaged, and the way they
+// travel: from 0 is gossip.
+func (st *stills) seeds(add func(from uint8, data []byte)) {
 	for _, kind := range slices.Sorted(maps.Keys(st.messages)) {
 		all := st.messages[kind]
-		for _, data := range [][]byte{all[0], all[len(all)/2], all[len(all)-1]} {
-			add(data)
+		way := uint8(1)
+		if kind < wire.KindAsk {
+			way = 0
+		}
+		add(1-way, all[0])
+		for _, data := range [][]byte{all[0], all[len(all)-1]} {
+			for who := range uint8(6) {
+				add(way*(who+1), data)
+			}
 			for i := range 4 {
 				flipped := bytes.Clone(data)
 				flipped[(i*len(data)+len(data)/2)/4%len(data)] ^= 1 << i
-				add(flipped)
+				add(way, flipped)
 			}
-			add(data[:len(data)/2])
-			add(append(bytes.Clone(data), 0))
+			add(way, data[:len(data)/2])
+			add(way, append(bytes.Clone(data), 0))
 		}
 	}
 }
@@ -108,10 +116,14 @@ func (st *stills) seeds(add func(data []byte)) {
 // signed for, or has it save what nobody has signed.
 func FuzzStep(f *testing.F) {
 	st := takeStills()
-	st.seeds(func(data []byte) {
-		for who := range st.mid {
-			f.Add(uint8(who), uint8(0), data)
-			f.Add(uint8(who), uint8(1+who), data)
+	for kind := wire.KindOp; kind <= wire.KindWant; kind++ {
+		if kind.Limit() > 0 && len(st.messages[kind]) == 0 {
+			f.Fatalf("the story has no %v message", kind)
+		}
+	}
+	st.seeds(func(from uint8, data []byte) {
+		for _, who := range []uint8{0, 3, 5} { // a witness, a provider, the client
+			f.Add(who, from, data)
 		}
 	})
 	f.Fuzz(func(t *testing.T, who, from uint8, data []byte) {
