@@ -277,7 +277,7 @@ func lightCommand(env environment) *cobra.Command {
 func serve(ctx context.Context, env environment, o hostOptions) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h, err := openHost(ctx, o, logger(env, o.verbose), stop)
+	h, err := openHost(ctx, o, logger(env, slog.LevelInfo, o.verbose), stop)
 	if err != nil {
 		return err
 	}
@@ -288,9 +288,8 @@ func serve(ctx context.Context, env environment, o hostOptions) error {
 	return h.run(ctx)
 }
 
-// logger returns a logger of words on standard error.
-func logger(env environment, verbose bool) *slog.Logger {
-	level := slog.LevelInfo
+// logger returns a logger of words on standard error: those of the level, or all.
+func logger(env environment, level slog.Level, verbose bool) *slog.Logger {
 	if verbose {
 		level = slog.LevelDebug
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -74,7 +74,7 @@ func (l *launcher) learn(dir string) {
 // startHere runs the node in this process, over a transport of memory.
 func (l *launcher) startHere(m *member, sell *machine.Sell) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	log := logger(environment{stderr: io.Discard}, false)
+	log := slog.New(slog.DiscardHandler)
 	h, err := openHost(ctx, hostOptions{dir: m.dir, sell: sell, hub: l.hub}, log, cancel)
 	if err != nil {
 		cancel()

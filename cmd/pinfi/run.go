@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -74,7 +75,7 @@ func (b *buyer) connect(ctx context.Context) (c *api.Client, done func() error, 
 		b.host.listen = []string{} // whoever only buys need not listen
 	}
 	live, stop := context.WithCancel(context.WithoutCancel(ctx))
-	h, err := openHost(live, b.host, logger(b.env, b.host.verbose), stop)
+	h, err := openHost(live, b.host, logger(b.env, slog.LevelWarn, b.host.verbose), stop)
 	if err != nil {
 		stop()
 		return nil, nil, err
