@@ -346,6 +346,8 @@ func (s *stage) run(d time.Duration, stop func() bool) {
 
 // step lets a machine take an event, checks what must hold after every step, and
 // carries out what it wants.
+//
+// [MCH-23] After its first step a machine always says when it wants a tick.
 func (s *stage) step(p *player, ev Event) []Effect {
 	s.t.Helper()
 	if s.before != nil {
@@ -376,7 +378,8 @@ func (s *stage) step(p *player, ev Event) []Effect {
 	return fx
 }
 
-// saveFirst checks that what a step promises is saved before anything else happens:
+// saveFirst checks that what a step promises is saved before anything else happens.
+//
 // [MCH-1] A step saves what it promises in one batch, before its other effects.
 func saveFirst(p *player, fx []Effect) error {
 	for i, f := range fx {

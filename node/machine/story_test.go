@@ -13,6 +13,7 @@ import (
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/market"
+	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
@@ -61,8 +62,8 @@ func TestStories(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := play(t, string(b))
-			if again := play(t, string(b)); again != got {
+			got, all := play(t, string(b))
+			if again, every := play(t, string(b)); again != got || every != all {
 				t.Errorf("played twice, the story differs; the second time:\n%s", again)
 			}
 			if *rewrite {
@@ -78,11 +79,17 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// play returns the text with everything that happens as it is now.
-func play(t tester, text string) string {
+// play returns the text with everything that happens as it is now, and a digest of
+// every effect of every step, shown or not.
+func play(t tester, text string) (string, p2p.Digest) {
 	st := &story{stage: newStage(t, never), jobs: map[string]Job{}, seen: map[wire.Kind]*arrival{}}
 	st.only(nil)
-	st.watch = append(st.watch, st.print)
+	var all p2p.Digest
+	st.watch = append(st.watch, st.print, func(p *player, _ Event, fx []Effect) {
+		for _, f := range fx {
+			all = p2p.Sum("step", all[:], []byte(st.w.at()), []byte(p.name), effectBytes(f))
+		}
+	})
 	var out strings.Builder
 	old := false // inside the old output
 	for line := range strings.Lines(text) {
@@ -102,7 +109,27 @@ func play(t tester, text string) string {
 			}
 		}
 	}
-	return out.String()
+	return out.String(), all
+}
+
+// effectBytes returns all that an effect says.
+func effectBytes(fx Effect) []byte {
+	switch fx := fx.(type) {
+	case Publish:
+		return append([]byte(fx.Topic), fx.Data...)
+	case Send:
+		return append(append([]byte(fx.Protocol), fx.To[:]...), fx.Data...)
+	case Save:
+		var all []byte
+		for _, r := range fx.Batch {
+			all = append(append(append(all, byte(r.Kind)), r.Key...), r.Value...)
+		}
+		return all
+	case Check:
+		return fmt.Appendf(nil, "check %v %v %v %v %v", fx.ID, fx.Seed, fx.Commit, fx.Samples, *fx.Reveal)
+	default:
+		return fmt.Appendf(nil, "%T %v", fx, fx)
+	}
 }
 
 // print prints a step, unless all of its effects are hidden.
