@@ -73,7 +73,8 @@ func vectors() []vector {
 			vector{fmt.Sprintf("record-%d-kind-%d-value", i, r.Kind), r.Value})
 	}
 	f := &replica.Frame{Chain: 1, Witness: 2, Seq: 3, Prev: p2p.Sum("prev"), Slot: 4, Votes: []ledger.OpID{opNamed("a")}}
-	op := &ledger.Op{Chain: 1, Kind: ledger.KindBurn, Account: p2p.PeerID{1}, Seq: 1, Body: ledger.Burn{Amount: 2}.Encode()}
+	burn := ledger.Burn{Amount: 2}.Encode()
+	op := &ledger.Op{Chain: 1, Kind: ledger.KindBurn, Account: p2p.PeerID{1}, Seq: 1, Body: burn}
 	beat := ledger.Beat{Slot: 9, Witness: 1}
 	id := opNamed("commit")
 	return append(all,
