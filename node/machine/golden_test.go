@@ -48,8 +48,10 @@ func examples() []Record {
 	waiting, done := j.tasks[1], j.tasks[3]
 	waiting.phase, waiting.fails, waiting.moves, waiting.avoid = taskWaiting, 2, 3, []p2p.PeerID{peer}
 	done.phase, done.lease, done.by, done.result = taskDone, lease, peer, report
-	bought := &purchase{lease: lease, job: j, task: done, provider: peer, escrow: 1000, opened: 1_750_000_000_000, paid: 4,
-		final: true, orphan: true, closed: true}
+	bought := &purchase{
+		lease: lease, job: j, task: done, provider: peer, escrow: 1000, opened: 1_750_000_000_000, paid: 4,
+		final: true, orphan: true, closed: true,
+	}
 	sold := &sale{
 		lease: lease, client: peer, terms: done.terms(), phase: saleDone, report: report, reason: market.EndJobExit,
 		voucher: market.Voucher{Lease: lease, Used: 4},
