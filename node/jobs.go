@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -24,8 +25,15 @@ const (
 	LogMax    = 1 << 20  // bytes of a task's log that are kept
 )
 
-// streamTimeout bounds the wait for the next bytes of a file.
-const streamTimeout = 30 * time.Second
+const (
+	// streamTimeout bounds the wait for the next bytes of a file.
+	streamTimeout = 30 * time.Second
+	// loadTimeout bounds the time in which all files of a job, or of its output,
+	// come: a peer that sends a byte now and then must not hold a job for ever. What
+	// has come is kept, and the next attempt goes on from there. machine.Timing.Load
+	// waits as long.
+	loadTimeout = 10 * time.Minute
+)
 
 func (n *Node) openRunner() (*exec.Runner, error) {
 	cfg := exec.Config{
@@ -67,21 +75,9 @@ func (n *Node) execute(ctx context.Context, fx machine.RunJob) machine.JobDone {
 		return machine.JobDone{Lease: fx.Lease, Failed: true, Text: clip(err.Error())}
 	}
 	t := fx.Terms
-	if err := n.fetchBlob(ctx, fx.Client, t.Module, ModuleMax); err != nil {
-		return fail(fmt.Errorf("module: %w", err))
-	}
-	module, err := n.blobs.Path(ctx, t.Module)
+	module, inputs, err := n.load(ctx, fx.Client, &t)
 	if err != nil {
-		return fail(fmt.Errorf("module: %w", err))
-	}
-	inputs := map[string]string{}
-	if !t.Input.IsZero() {
-		if err := n.fetchBlob(ctx, fx.Client, t.Input, InputMax); err != nil {
-			return fail(fmt.Errorf("input: %w", err))
-		}
-		if inputs[t.InputName], err = n.blobs.Path(ctx, t.Input); err != nil {
-			return fail(fmt.Errorf("input: %w", err))
-		}
+		return fail(err)
 	}
 	res, err := n.runner.Run(ctx, exec.Job{
 		ID: fx.Lease.Short(), Module: module, Inputs: inputs, Task: t.Task, Tasks: t.Tasks,
@@ -93,6 +89,32 @@ func (n *Node) execute(ctx context.Context, fx machine.RunJob) machine.JobDone {
 		return fail(err)
 	}
 	return n.ended(fx.Lease, res, ctx.Err())
+}
+
+// load brings a job's module and input here from its client, and returns where they
+// are.
+func (n *Node) load(
+	ctx context.Context, client p2p.PeerID, t *market.Terms,
+) (module string, inputs map[string]string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	if err := n.fetchBlob(ctx, client, t.Module, ModuleMax); err != nil {
+		return "", nil, fmt.Errorf("module: %w", err)
+	}
+	if module, err = n.blobs.Path(ctx, t.Module); err != nil {
+		return "", nil, fmt.Errorf("module: %w", err)
+	}
+	if t.Input.IsZero() {
+		return module, nil, nil
+	}
+	if err := n.fetchBlob(ctx, client, t.Input, InputMax); err != nil {
+		return "", nil, fmt.Errorf("input: %w", err)
+	}
+	input, err := n.blobs.Path(ctx, t.Input)
+	if err != nil {
+		return "", nil, fmt.Errorf("input: %w", err)
+	}
+	return module, map[string]string{t.InputName: input}, nil
 }
 
 // ended turns a result into the event that tells it.
@@ -124,19 +146,35 @@ func (n *Node) fetchBlob(ctx context.Context, from p2p.PeerID, d p2p.Digest, lim
 		return err
 	}
 	defer s.Close()
-	return blob.Fetch(s, d, limit, n.blobs)
+	if err := blob.Fetch(s, d, limit, n.blobs); err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return nil
 }
 
 // openBlob opens a stream to a peer's files. It breaks when ctx is done, and when
 // no byte comes for streamTimeout.
 func (n *Node) openBlob(ctx context.Context, from p2p.PeerID) (io.ReadWriteCloser, error) {
-	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
+	opening, cancel := context.WithTimeout(ctx, streamTimeout)
 	defer cancel()
-	s, err := n.net.OpenStream(ctx, from, n.network.Protocol(p2p.Blob))
+	s, err := n.net.OpenStream(opening, from, n.network.Protocol(p2p.Blob))
 	if err != nil {
 		return nil, fmt.Errorf("files of %s: %w", from.Short(), err)
 	}
-	return patient{s}, nil
+	stop := context.AfterFunc(ctx, func() { _ = s.Reset() }) // it fails when the stream has ended, and may
+	return &bounded{patient{s}, stop}, nil
+}
+
+// A bounded stream is reset when the context that it was opened with is done.
+type bounded struct {
+	patient
+	stop func() bool
+}
+
+// Close ends the stream, and the watch over its context.
+func (b *bounded) Close() error {
+	b.stop()
+	return b.patient.Close()
 }
 
 // serveBlob answers a peer that asks for a file.
@@ -165,6 +203,9 @@ func (p patient) Write(b []byte) (int, error) {
 
 // fetch brings the output and the log of a task here from its provider.
 func (n *Node) fetch(ctx context.Context, fx machine.Fetch) {
+	loop := ctx
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	open := func(ctx context.Context) (io.ReadWriteCloser, error) { return n.openBlob(ctx, fx.Provider) }
 	_, err := blob.FetchTree(ctx, open, fx.Output, blob.Limits{Bytes: OutputMax, Files: blob.FilesMax}, n.blobs)
 	if err == nil {
@@ -174,5 +215,5 @@ func (n *Node) fetch(ctx context.Context, fx machine.Fetch) {
 	if err != nil {
 		done.Text = err.Error()
 	}
-	n.tellUnlessDone(ctx, done)
+	n.tellUnlessDone(loop, done)
 }

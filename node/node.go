@@ -112,7 +112,7 @@ func (n *Node) open() (err error) {
 	if n.prover, err = newProver(&n.cfg.Genesis.Proofs); err != nil {
 		return err
 	}
-	saved, err := n.load()
+	saved, err := n.restore()
 	if err != nil {
 		return err
 	}
@@ -132,8 +132,8 @@ func (n *Node) open() (err error) {
 	return nil
 }
 
-// load returns the records of the node's former life.
-func (n *Node) load() (machine.Snapshot, error) {
+// restore returns the records of the node's former life.
+func (n *Node) restore() (machine.Snapshot, error) {
 	records, err := n.store.Load(context.Background())
 	if err != nil {
 		return nil, err
