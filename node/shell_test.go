@@ -305,7 +305,7 @@ func TestServeBlobTimeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.Close() //nolint:errcheck // nothing is in it
+	defer n.Close()
 	for name, ask := range map[string]bool{"asks nothing": false, "reads nothing": true} {
 		synctest.Test(t, func(t *testing.T) {
 			here, there := net.Pipe()
@@ -341,7 +341,7 @@ func TestFetchEnds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, s := newNode(t, transport.NewHub(), Config{})
-			defer n.Close() //nolint:errcheck // nothing is in it
+			defer n.Close()
 			synctest.Test(t, func(t *testing.T) {
 				var peer sync.WaitGroup
 				defer peer.Wait()
