@@ -314,3 +314,29 @@ func TestBidFlood(t *testing.T) {
 		t.Errorf("%d signatures were verified, want one for each offer", verified)
 	}
 }
+
+// A voucher for fewer seconds than the best one, and one that the client did not
+// sign, leave the best one as it is.
+//
+// [MCH-8] Every message is idempotent: one that comes twice does what it does once.
+func TestBestVoucherStays(t *testing.T) {
+	s, c, p, _ := running(t, 1)
+	s.run(3500*time.Millisecond, nil)
+	lease := inOrder(c.m.purchases)[0].lease
+	best := p.m.sales[lease].voucher
+	if best.Used < 3 {
+		t.Fatalf("the best voucher is for %d s", best.Used)
+	}
+	older, forged := market.Voucher{Lease: lease, Used: best.Used - 1}, market.Voucher{Lease: lease, Used: best.Used + 9}
+	older.Sig = c.cfg.Crypto.Sign(older.SigningDigest(s.g.Network()))
+	for _, v := range []market.Voucher{older, forged} {
+		for _, f := range s.step(p, Received{From: c.key.id, Data: wire.Seal(wire.KindPay, v.Put)}) {
+			if _, ok := f.(Save); ok {
+				t.Errorf("a voucher for %d s is saved, the best is for %d", v.Used, best.Used)
+			}
+		}
+	}
+	if got := p.m.sales[lease].voucher; got != best {
+		t.Errorf("the best voucher was for %d s, now it is for %d", best.Used, got.Used)
+	}
+}
