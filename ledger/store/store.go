@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -53,6 +54,7 @@ type Store struct {
 	disk   *pebble.DB // below data, nil in memory
 	codec  *codec
 	closed bool
+	broken atomic.Bool // Pebble could not write its log, and must be asked for nothing more
 }
 
 // Pebble is kept small, because a full node is to idle under 80 MB. Records are
@@ -148,7 +150,7 @@ func OpenMemory() *Store {
 func (s *Store) Write(ctx context.Context, batch []Record) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
+	if s.closed || s.broken.Load() {
 		return fmt.Errorf("write to store %s: %w", s.dir, ErrClosed)
 	}
 	b, err := s.data.Batch(ctx)
@@ -160,10 +162,26 @@ func (s *Store) Write(ctx context.Context, batch []Record) error {
 			return fmt.Errorf("write to store %s: %w", s.dir, err)
 		}
 	}
-	if err := b.Commit(ctx); err != nil {
+	if err := commit(ctx, b); err != nil {
+		s.broken.Store(true)
 		return fmt.Errorf("write to store %s: %w", s.dir, err)
 	}
 	return nil
+}
+
+// commit makes a batch durable. Pebble panics where its log cannot be written, on a
+// full disk say; that is the world misbehaving, and so an error here.
+func commit(ctx context.Context, b ds.Batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			cause, ok := p.(error)
+			if !ok {
+				panic(p)
+			}
+			err = cause
+		}
+	}()
+	return b.Commit(ctx)
 }
 
 // add adds a record to a batch.
@@ -215,7 +233,10 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	err := s.data.Close()
+	var err error
+	if !s.broken.Load() { // else a flush would end the process; all that was written is on disk
+		err = s.data.Close()
+	}
 	s.codec.close()
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
@@ -248,5 +269,10 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 // Fatalf implements pebble.Logger. Pebble calls it when it cannot keep what it
 // promised; a node that cannot remember must stop.
 func (l pebbleLog) Fatalf(format string, args ...any) {
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			panic(fmt.Errorf("pebble: %w", err))
+		}
+	}
 	panic("store: pebble: " + fmt.Sprintf(format, args...))
 }
