@@ -54,7 +54,7 @@ type Store struct {
 	disk   *pebble.DB // below data, nil in memory
 	codec  *codec
 	closed bool
-	broken atomic.Bool // Pebble could not write its log, and must be asked for nothing more
+	fault  atomic.Pointer[error] // Pebble could not write, and must be asked for nothing more
 }
 
 // Pebble is kept small, because a full node is to idle under 80 MB. Records are
@@ -130,6 +130,11 @@ func (s *Store) openDisk(fs vfs.FS, log *slog.Logger) error {
 			FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
 			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log},
 			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
+				BackgroundError: func(err error) { // Pebble tries again at once, and would for ever
+					if s.fault.CompareAndSwap(nil, &err) {
+						log.Error("store cannot write", "error", err)
+					}
+				},
 				DataCorruption: func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
 			},
 		}))
@@ -150,8 +155,11 @@ func OpenMemory() *Store {
 func (s *Store) Write(ctx context.Context, batch []Record) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed || s.broken.Load() {
+	if s.closed {
 		return fmt.Errorf("write to store %s: %w", s.dir, ErrClosed)
+	}
+	if fault := s.fault.Load(); fault != nil {
+		return fmt.Errorf("write to store %s, after an earlier fault: %w", s.dir, *fault)
 	}
 	b, err := s.data.Batch(ctx)
 	if err != nil {
@@ -163,7 +171,7 @@ func (s *Store) Write(ctx context.Context, batch []Record) error {
 		}
 	}
 	if err := commit(ctx, b); err != nil {
-		s.broken.Store(true)
+		s.fault.CompareAndSwap(nil, &err)
 		return fmt.Errorf("write to store %s: %w", s.dir, err)
 	}
 	return nil
@@ -234,7 +242,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	var err error
-	if !s.broken.Load() { // else a flush would end the process; all that was written is on disk
+	if s.fault.Load() == nil { // else a flush would end the process; all that was written is on disk
 		err = s.data.Close()
 	}
 	s.codec.close()
