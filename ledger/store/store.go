@@ -129,6 +129,7 @@ func (s *Store) openDisk(fs vfs.FS, log *slog.Logger) error {
 		pebbleds.WithPebbleOpts(&pebble.Options{
 			FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
 			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log},
+			DisableTableStats: true, // over a damaged table their collector spins for ever; they only guide compactions
 			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
 				BackgroundError: func(err error) { // Pebble tries again at once, and would for ever
 					if s.fault.CompareAndSwap(nil, &err) {
