@@ -14,7 +14,7 @@ LOSS   ?= 0
 FAST = ./ledger/... ./market/... ./proofs/... ./gpu/... ./p2p/... ./node/...
 
 .DEFAULT_GOAL := help
-.PHONY: help check fmt format tidy vet lint fences race test e2e sim fuzz bench netns soak wasm
+.PHONY: help check fmt format tidy vet lint fences race test e2e sim fuzz bench ratios netns soak wasm
 
 help: ## print this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ fuzz: ## every fuzz target for TIME=20s each
 bench: ## every benchmark COUNT=10 times, summed up by benchstat, against bench-old.txt if there is one
 	$(GO) test ./... -run '^$$' -bench . -benchmem -count $(COUNT) > bench.txt || { cat bench.txt; exit 1; }
 	$(TOOL) benchstat $(wildcard bench-old.txt) bench.txt
+
+ratios: ## the ledger's speed against the limit of its signatures and against go-ds-crdt (tools/bench, a module of its own)
+	cd tools/bench && $(GO) vet . && $(GO) test . && $(GO) run .
 
 netns: ## the scripts inside an empty network namespace, LOSS=20 percent of packets dropped (root, Linux, else skips)
 	@if ! unshare -n true 2>/dev/null; then echo "netns: skipped, making a network namespace needs root on Linux"; exit 0; fi; \
