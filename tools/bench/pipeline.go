@@ -79,10 +79,16 @@ type node struct {
 	replica *replica.Replica
 	save    func([]store.Record) error // nil: memory only
 	keys    []*ed25519.ExpandedPublicKey
-	ops     []*ledger.Op     // not verified yet
-	frames  []*replica.Frame // not verified yet
-	records []store.Record   // not saved yet
+	ops     []named[*ledger.Op]     // not verified yet
+	frames  []named[*replica.Frame] // not verified yet
+	records []store.Record          // not saved yet
 	applied int
+}
+
+// A named is an operation or a frame with the digest that names it and is signed.
+type named[T any] struct {
+	what T
+	id   p2p.Digest
 }
 
 // newNode returns a node at genesis.
@@ -118,16 +124,16 @@ func (n *node) take(data []byte) error {
 		if err != nil {
 			return err
 		}
-		n.ops = append(n.ops, op)
-		id := op.ID()
+		id := op.SigningDigest()
+		n.ops = append(n.ops, named[*ledger.Op]{op, id})
 		n.keep(store.Record{Kind: 2, Key: id[:], Value: raw})
 	case wire.KindFrame:
 		f, err := replica.DecodeFrame(raw)
 		if err != nil {
 			return err
 		}
-		n.frames = append(n.frames, f)
 		id := f.ID()
+		n.frames = append(n.frames, named[*replica.Frame]{f, id})
 		n.keep(store.Record{Kind: 1, Key: id[:], Value: raw})
 	default:
 		return fmt.Errorf("message of kind %v", kind)
@@ -155,25 +161,25 @@ func (n *node) admit() error {
 	}
 	rules := ed25519.Options{Verify: ed25519.VerifyOptionsZIP_215}
 	batch := ed25519.NewBatchVerifierWithCapacity(len(n.ops) + len(n.frames))
-	for _, op := range n.ops {
-		d := op.SigningDigest()
-		batch.AddWithOptions(op.Account[:], d[:], op.Sig[:], &rules)
+	for i := range n.ops {
+		op, id := n.ops[i].what, &n.ops[i].id
+		batch.AddWithOptions(op.Account[:], id[:], op.Sig[:], &rules)
 	}
-	for _, f := range n.frames {
-		d := f.SigningDigest()
-		batch.AddExpandedWithOptions(n.keys[f.Witness], d[:], f.Sig[:], &rules)
+	for i := range n.frames {
+		f, id := n.frames[i].what, &n.frames[i].id
+		batch.AddExpandedWithOptions(n.keys[f.Witness], id[:], f.Sig[:], &rules)
 	}
 	if !batch.VerifyBatchOnly(rand.Reader) {
 		return errSignature
 	}
 	for _, op := range n.ops {
-		if out, res := n.replica.AddOp(op); out != replica.Added {
-			return fmt.Errorf("operation %v: %v, %v", op.ID().Short(), out, res)
+		if out, res := n.replica.AddOp(op.what); out != replica.Added {
+			return fmt.Errorf("operation %v: %v, %v", op.id.Short(), out, res)
 		}
 	}
 	for _, f := range n.frames {
-		if out := n.replica.AddFrame(f); out != replica.Added && out != replica.Parked { // gossip keeps no order
-			return fmt.Errorf("frame %d of witness %d: %v", f.Seq, f.Witness, out)
+		if out := n.replica.AddFrame(f.what); out != replica.Added && out != replica.Parked { // gossip keeps no order
+			return fmt.Errorf("frame %d of witness %d: %v", f.what.Seq, f.what.Witness, out)
 		}
 	}
 	n.ops, n.frames = n.ops[:0], n.frames[:0]
