@@ -166,6 +166,8 @@ func (s *State) put(b Bucket, from laneKey, seq uint64, a Amount) {
 		s.pots[b.class] += a
 	case inBond:
 		s.bonds[b.account] += a
+	case inProviderBond:
+		s.pledge(b.account, b.class, a)
 	case inBurned: // its sum is all there is
 	default:
 		panic(fmt.Sprintf("ledger: put %s into %v", a, b))
@@ -203,6 +205,11 @@ func (s *State) take(b Bucket, a Amount) bool {
 		ok = takeFrom(s.pots, b.class, a)
 	case inBond:
 		ok = takeFrom(s.bonds, b.account, a)
+	case inProviderBond:
+		ok = takeFrom(s.pledges[b.account], b.class, a)
+		if len(s.pledges[b.account]) == 0 {
+			delete(s.pledges, b.account)
+		}
 	case inBurned: // nothing comes back
 	}
 	if ok {

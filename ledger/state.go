@@ -40,8 +40,8 @@ type State struct {
 	network   p2p.Network
 	chain     uint32
 	genesis   *Genesis
-	total     Amount // of all buckets, always
-	contracts []Contract
+	total     Amount        // of all buckets, always
+	contracts []Contract    // core is the last
 	handlers  [256]Contract // by kind
 
 	lanes   map[laneKey]*lane
@@ -49,7 +49,10 @@ type State struct {
 	inboxes map[Account]*inbox
 	escrows map[OpID]Amount
 	pots    map[Class]Amount
-	bonds   map[Account]Amount
+	bonds   map[Account]Amount           // of witnesses
+	pledges map[Account]map[Class]Amount // bonds of providers
+	keys    map[Account]p2p.VRFKey       // of witnesses
+	locks   map[OpID]Lock
 	devices roster
 	classes map[Account]int     // devices of an owner
 	sums    [bucketKinds]Amount // what all buckets of a kind hold
@@ -65,7 +68,8 @@ func New(network p2p.Network, g *Genesis, contracts []Contract) (*State, error) 
 		return nil, fmt.Errorf("new state: %w", err)
 	}
 	s := &State{network: network, chain: ChainOf(network), genesis: g, contracts: slices.Clone(contracts)}
-	for _, c := range append([]Contract{core{}}, contracts...) {
+	s.contracts = append(s.contracts, core{s}) // last, so that it takes no other's place in the root
+	for _, c := range s.contracts {
 		for _, k := range c.Kinds() {
 			if k == 0 || s.handlers[k] != nil {
 				return nil, fmt.Errorf("new state: two contracts for kind %v, or none", k)
@@ -93,6 +97,9 @@ func (s *State) endow() {
 	s.escrows = map[OpID]Amount{}
 	s.pots = map[Class]Amount{}
 	s.bonds = make(map[Account]Amount, len(s.genesis.Witnesses))
+	s.pledges = map[Account]map[Class]Amount{}
+	s.keys = make(map[Account]p2p.VRFKey, len(s.genesis.Witnesses))
+	s.locks = map[OpID]Lock{}
 	s.devices = roster{}
 	s.classes = map[Account]int{}
 	s.sums = [bucketKinds]Amount{}
@@ -103,6 +110,7 @@ func (s *State) endow() {
 	}
 	for _, w := range s.genesis.Witnesses {
 		s.put(Bond(w.Account), laneKey{}, 0, w.Stake)
+		s.keys[w.Account] = w.VRF
 		s.total += w.Stake
 	}
 }
@@ -216,6 +224,3 @@ func (s *State) EscrowOf(id OpID) Amount { return s.escrows[id] }
 
 // PotOf returns the money that waits for the stakers of a class.
 func (s *State) PotOf(class Class) Amount { return s.pots[class] }
-
-// BondOf returns an account's stake.
-func (s *State) BondOf(account Account) Amount { return s.bonds[account] }

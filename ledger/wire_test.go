@@ -35,6 +35,25 @@ func vectors() map[string]*Op {
 			Chain: 1, Kind: KindDeviceRegister, Account: id.PeerID(), Seq: 1,
 			Body: DeviceRegister{"gpu-small", 4000}.Encode(),
 		},
+		"op-device-retire": {
+			Chain: 1, Kind: KindDeviceRetire, Account: id.PeerID(), Seq: 1, Fee: 1,
+			Body: DeviceRetire{"gpu-small"}.Encode(),
+		},
+		"op-stake-bond-witness": {
+			Chain: 1, Kind: KindStakeBond, Account: id.PeerID(), Seq: 1, Fee: 1,
+			Body: StakeBond{Role: RoleWitness, Amount: 5, VRF: p2p.VRFKey{7, 31: 8}}.Encode(),
+		},
+		"op-stake-bond-provider": {
+			Chain: 1, Kind: KindStakeBond, Account: id.PeerID(), Seq: 1, Fee: 1,
+			Body: StakeBond{Role: RoleProvider, Amount: 5, Class: "gpu-small"}.Encode(),
+		},
+		"op-hash-lock": {
+			Chain: 1, Kind: KindHashLock, Lane: 3, Account: id.PeerID(), Seq: 1, Fee: 1,
+			Body: HashLock{who('c'), 5, sha256.Sum256(make([]byte, 32)), 9}.Encode(),
+		},
+		"op-hash-claim": {
+			Chain: 1, Kind: KindHashClaim, Account: id.PeerID(), Seq: 1, Body: HashClaim{OpID{0xdd}, [32]byte{}}.Encode(),
+		},
 		"op-burn": {Chain: 1, Kind: KindBurn, Account: id.PeerID(), Seq: 1, Fee: 1, Body: Burn{5}.Encode()},
 	}
 	for _, op := range out { // order-free: each by itself
@@ -271,13 +290,13 @@ func TestTreeHash(t *testing.T) {
 // TestWords checks that every number of the enumerations has a text of its own.
 func TestWords(t *testing.T) {
 	seen := map[string]bool{}
-	for r := OK; r <= Reverted; r++ {
+	for r := OK; r <= BadPreimage; r++ {
 		if s := r.String(); s == "" || seen[s] {
 			t.Errorf("result %d: %q", r, s)
 		}
 		seen[r.String()] = true
 	}
-	for k := KindTransfer; k <= KindFaucetClaim; k++ {
+	for k := KindTransfer; k <= KindHashClaim; k++ {
 		if s := k.String(); s == "" || seen[s] {
 			t.Errorf("kind %d: %q", k, s)
 		}
