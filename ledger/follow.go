@@ -11,8 +11,9 @@ package ledger
 //     nothing;
 //   - the lane's money and the claims of the first cover all fees and spendings.
 //
-// BadSeq says that the operation has to wait until those before it are applied; any
-// other result, what is wrong with it. CheckAfter changes nothing.
+// BadSeq says that the operation has to wait until those before it are applied;
+// InsufficientBalance, that money is missing which they may bring yet; any other
+// result, what is wrong with the operation. CheckAfter changes nothing.
 func (s *State) CheckAfter(it *Item, before []*Item) Result {
 	if len(before) == 0 {
 		return s.CheckItem(it)
@@ -47,13 +48,15 @@ func (s *State) follow(last, next *Item, left Amount) (Amount, Result) {
 	case !alone || len(op.Claims) > 0:
 		return 0, BadSeq
 	}
-	// Check knows the money of now, and so may say yes too early or no for too little.
+	left, ok := left.Sub(op.Fee)
+	if !ok {
+		return 0, InsufficientBalance
+	}
+	// Check knows the money of now: it may say yes too early, or no too early.
 	if r := next.by.Check(s, op, next.body); r != OK && r != InsufficientBalance {
 		return 0, r
 	}
-	left, paid := left.Sub(op.Fee)
-	left, enough := left.Sub(most)
-	if !paid || !enough {
+	if left, ok = left.Sub(most); !ok {
 		return 0, InsufficientBalance
 	}
 	return left, OK
