@@ -50,6 +50,7 @@ var tabled = []Result{
 }
 
 // [LED-4] Every operation gets the result code that the tables show, and a refused one changes nothing.
+// [LED-40] HashLock moves its amount into an escrow, and HashClaim moves that into the claimant's lane 0, once.
 // [LED-7] A credit is spendable only after an operation of lane 0 claims it, and is claimed once.
 func TestTables(t *testing.T) {
 	files, err := filepath.Glob("testdata/tables/*.txt")
