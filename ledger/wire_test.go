@@ -186,8 +186,10 @@ func TestBodiesRefuse(t *testing.T) {
 		KindDeviceRegister: {DeviceRegister{"gpu", 1}, DeviceRegister{"", 1}, DeviceRegister{"gpu", 0}},
 		KindDeviceRetire:   {DeviceRetire{"gpu"}, DeviceRetire{""}},
 		KindStakeBond: {
-			StakeBond{Role: RoleWitness, Amount: 1, VRF: key}, StakeBond{Role: RoleWitness, VRF: key},
-			StakeBond{Role: RoleWitness, Amount: 1}, StakeBond{Role: RoleProvider, Amount: 1},
+			StakeBond{Role: RoleWitness, Amount: 1, VRF: key},
+			StakeBond{Role: RoleWitness, VRF: key},
+			StakeBond{Role: RoleWitness, Amount: 1},
+			StakeBond{Role: RoleProvider, Amount: 1},
 			StakeBond{Role: RoleProvider, Class: "gpu"},
 		},
 		KindHashLock: {
