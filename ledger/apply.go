@@ -207,9 +207,6 @@ func (s *State) take(b Bucket, a Amount) bool {
 		ok = takeFrom(s.bonds, b.account, a)
 	case inProviderBond:
 		ok = takeFrom(s.pledges[b.account], b.class, a)
-		if len(s.pledges[b.account]) == 0 {
-			delete(s.pledges, b.account)
-		}
 	case inBurned: // nothing comes back
 	}
 	if ok {

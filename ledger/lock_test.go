@@ -87,8 +87,10 @@ func TestKindsInRoot(t *testing.T) {
 func TestBonds(t *testing.T) {
 	s := newState(t)
 	for i, b := range []StakeBond{
-		{Role: RoleWitness, Amount: 5, VRF: p2p.VRFKey{8}}, {Role: RoleProvider, Amount: 6, Class: "gpu"},
-		{Role: RoleProvider, Amount: 7, Class: "cpu"}, {Role: RoleWitness, Amount: 8, VRF: p2p.VRFKey{9}},
+		{Role: RoleWitness, Amount: 5, VRF: p2p.VRFKey{8}},
+		{Role: RoleProvider, Amount: 6, Class: "gpu"},
+		{Role: RoleProvider, Amount: 7, Class: "cpu"},
+		{Role: RoleWitness, Amount: 8, VRF: p2p.VRFKey{9}},
 	} {
 		if r := s.Apply(draft(s, who('a'), 0, KindStakeBond, b.Encode())); r != OK {
 			t.Fatalf("%d: %v", i, r)
