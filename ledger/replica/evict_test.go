@@ -11,7 +11,7 @@ import (
 func newPool(t *testing.T, g *ledger.Genesis, pending int) *Replica {
 	t.Helper()
 	r, err := New(Config{
-		Network: testNetwork, Genesis: g, Verify: fakeVerify, Self: who('s'), Limits: Limits{Pending: pending},
+		Network: testNetwork, Genesis: g, Self: who('s'), Limits: Limits{Pending: pending},
 	})
 	if err != nil {
 		t.Fatal(err)

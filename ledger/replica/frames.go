@@ -27,20 +27,39 @@ type witness struct {
 // proof enough that the witness is hostile.
 const maxForks = 2
 
-// AddFrame adds a frame and the parked ones that waited for it, counts their
-// votes, and folds what they make possible. The frame must not change afterwards.
+// ScreenFrame says whether a frame is worth verifying its signature, which it does
+// not look at: with the zero Outcome it returns who must have signed what. Otherwise
+// the Outcome is the one that AddFrame would return now.
+func (r *Replica) ScreenFrame(f *Frame) (p2p.Signed, Outcome) {
+	if !r.wellFormed(f) {
+		return p2p.Signed{}, Refused
+	}
+	id := f.ID()
+	if r.holdsFrame(f.Witness, id) {
+		return p2p.Signed{}, Known
+	}
+	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, 0
+}
+
+// holdsFrame reports whether a witness's frame is linked or parked.
+func (r *Replica) holdsFrame(witness uint16, id p2p.Digest) bool {
+	return r.frames[id] != nil ||
+		slices.ContainsFunc(r.witnesses[witness].parked, func(o *link) bool { return o.id == id })
+}
+
+// AddFrame adds a frame whose signature the caller has verified, as ScreenFrame says:
+// the replica does not. With it come the parked frames that waited for it. It counts
+// their votes, and folds what they make possible. The frame must not change
+// afterwards.
 func (r *Replica) AddFrame(f *Frame) Outcome {
 	if !r.wellFormed(f) {
 		return Refused
 	}
 	l := &link{id: f.ID(), frame: f}
-	w := &r.witnesses[f.Witness]
-	if r.frames[l.id] != nil || slices.ContainsFunc(w.parked, func(o *link) bool { return o.id == l.id }) {
+	if r.holdsFrame(f.Witness, l.id) {
 		return Known
 	}
-	if !r.cfg.Verify(r.cfg.Genesis.Witnesses[f.Witness].Account, l.id, f.Sig) {
-		return Refused
-	}
+	w := &r.witnesses[f.Witness]
 	if f.Seq > 1 && r.frames[f.Prev] == nil {
 		if len(w.parked) >= r.cfg.Limits.Parked {
 			return Refused

@@ -55,39 +55,54 @@ func (v *voterSet) add(w uint16) bool {
 // has reports whether the witness is in the set.
 func (v *voterSet) has(w uint16) bool { return v[w/64]>>(w%64)&1 == 1 }
 
-// AddOp adds an operation and folds what it makes possible. The Result says
-// whether the operation could be applied now if it were certified, and why not;
-// with Refused it says why the operation was not kept. The operation must not
-// change afterwards.
-func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
+// Screen says whether an operation is worth verifying its signature, which it does
+// not look at: it returns an item for AddItem, or nil with the Outcome and the Result
+// that AddItem would return now. The operation must not change afterwards.
+func (r *Replica) Screen(op *ledger.Op) (*ledger.Item, Outcome, ledger.Result) {
 	item, res := r.state.Prepare(op)
 	if res != ledger.OK {
-		return Refused, res
+		return nil, Refused, res
 	}
-	e := r.entries[item.ID]
-	if e != nil && e.item != nil {
-		if e.applied {
-			return Known, ledger.OK
-		}
-		return Known, r.state.MayVoteItem(e.item)
+	if out, res := r.screen(item); out != 0 {
+		return nil, out, res
 	}
-	// What a witness voted for others hold, and the bound is on the witness.
-	stranger := op.Account != r.cfg.Self
-	if e == nil {
-		if res := r.admits(op, stranger); res != ledger.OK {
-			return Refused, res
-		}
+	return item, 0, ledger.OK
+}
+
+// AddItem adds an operation that Screen let pass and whose signature the caller has
+// verified: the replica does not. It folds what the operation makes possible. The
+// Result says whether the operation could be applied now if it were certified, and
+// why not; with Refused it says why the operation was not kept.
+func (r *Replica) AddItem(item *ledger.Item) (Outcome, ledger.Result) {
+	if out, res := r.screen(item); out != 0 { // it was a while ago
+		return out, res
 	}
-	if !r.cfg.Verify(op.Account, [32]byte(item.ID), op.Sig) {
-		return Refused, ledger.BadSignature
-	}
-	res = r.state.MayVoteItem(item)
-	if e == nil && stranger && !r.affords(op, res == ledger.OK) {
+	e, op := r.entries[item.ID], item.Op
+	res := r.state.MayVoteItem(item)
+	if e == nil && op.Account != r.cfg.Self && !r.affords(op, res == ledger.OK) {
 		return Refused, ledger.Full
 	}
 	outcome := r.hold(item, e)
 	r.fold()
 	return outcome, res
+}
+
+// screen returns what is to be said of an operation without adding it, and the zero
+// Outcome when there is nothing to be said.
+func (r *Replica) screen(item *ledger.Item) (Outcome, ledger.Result) {
+	e, op := r.entries[item.ID], item.Op
+	switch {
+	case e == nil:
+		if res := r.admits(op, op.Account != r.cfg.Self); res != ledger.OK {
+			return Refused, res
+		}
+	case e.item == nil: // what a witness voted for others hold, and the bound is on the witness
+	case e.applied:
+		return Known, ledger.OK
+	default:
+		return Known, r.state.MayVoteItem(e.item)
+	}
+	return 0, ledger.OK
 }
 
 // admits says whether the place of an operation leaves room for it.

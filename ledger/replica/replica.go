@@ -1,10 +1,11 @@
 // Package replica decides which operations count. It is the CRDT half of the
 // ledger: it keeps the union of the operations and frames it is given, and folds
 // the certified operations into a ledger.State. It starts no goroutine, reads no
-// clock and sends nothing; a caller feeds it and asks it what to send.
+// clock, verifies no signature and sends nothing; a caller feeds it and asks it what
+// to send. Whoever adds something has verified its signature.
 //
-// The calls you need are AddOp, AddFrame and TakeApplied; a witness also calls
-// Votable and NextFrame. An operation is certified once witnesses with more than
+// The calls you need are Screen and AddItem for operations, ScreenFrame and AddFrame
+// for frames, and TakeApplied; a witness also calls Votable and NextFrame. An operation is certified once witnesses with more than
 // two thirds of the stake pinned at genesis have voted for it, each counted once.
 //
 // The invariant: replicas that hold the same operations and frames hold the same
@@ -29,8 +30,7 @@ type Config struct {
 	Network   p2p.Network
 	Genesis   *ledger.Genesis
 	Contracts []ledger.Contract // at genesis; the replica's alone from then on
-	Verify    func(p2p.PeerID, p2p.Digest, p2p.Signature) bool
-	Self      ledger.Account // the node's own, whose next operation always has room; zero for none
+	Self      ledger.Account    // the node's own, whose next operation always has room; zero for none
 	Limits    Limits
 }
 
@@ -66,7 +66,7 @@ func (l Limits) withDefaults() Limits {
 // An Outcome says what became of something that was added.
 type Outcome uint8
 
-// The outcomes. Pass on to others what was Added or Equivocation, and nothing else.
+// The outcomes; the zero Outcome of a screening is none. Pass on to others what was Added or Equivocation, and nothing else.
 const (
 	Added        Outcome = 1
 	Known        Outcome = 2 // held before
@@ -140,8 +140,8 @@ type Applied struct {
 
 // New returns a replica at genesis.
 func New(cfg Config) (*Replica, error) {
-	if cfg.Genesis == nil || cfg.Verify == nil {
-		return nil, errors.New("new replica: want a genesis and a verify function")
+	if cfg.Genesis == nil {
+		return nil, errors.New("new replica: want a genesis")
 	}
 	state, err := ledger.New(cfg.Network, cfg.Genesis, cfg.Contracts)
 	if err != nil {

@@ -287,7 +287,7 @@ func TestFrames(t *testing.T) {
 		{frame(g, 0, one, ledger.OpID{2}), Refused, 4},
 		{frame(g, 0, frame(g, 0, nil, id(7)), id(8)), Parked, 0},
 	} {
-		if got := r.AddFrame(step.f); got != step.want || r.Heads()[0] != step.head {
+		if got := takeFrame(r, step.f); got != step.want || r.Heads()[0] != step.head {
 			t.Errorf("step %d: %v, head %d, want %v, %d", i, got, r.Heads()[0], step.want, step.head)
 		}
 	}
@@ -413,7 +413,7 @@ func TestTurn(t *testing.T) {
 func TestLimits(t *testing.T) {
 	g := newGenesis(1, 1, 1)
 	r, err := New(Config{
-		Network: testNetwork, Genesis: g, Verify: fakeVerify,
+		Network: testNetwork, Genesis: g,
 		Limits: Limits{Pending: 4, PerAccount: 2, Ahead: 3, Parked: 1, Unknown: 2},
 	})
 	if err != nil {
@@ -504,7 +504,7 @@ func TestMissingInTurn(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	g := newGenesis(1)
-	for _, cfg := range []Config{{Genesis: g}, {Verify: fakeVerify}, {Verify: fakeVerify, Genesis: newGenesis()}} {
+	for _, cfg := range []Config{{}, {Genesis: newGenesis()}} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%+v: no error", cfg)
 		}

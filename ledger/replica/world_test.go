@@ -27,6 +27,32 @@ func fakeSign(key p2p.PeerID, d p2p.Digest) p2p.Signature {
 
 func fakeVerify(key p2p.PeerID, d p2p.Digest, sig p2p.Signature) bool { return sig == fakeSign(key, d) }
 
+// AddOp adds an operation as the machine does: screened, verified, added.
+func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
+	item, out, res := r.Screen(op)
+	switch {
+	case item == nil:
+		return out, res
+	case !fakeVerify(op.Account, p2p.Digest(item.ID), op.Sig):
+		return Refused, ledger.BadSignature
+	default:
+		return r.AddItem(item)
+	}
+}
+
+// takeFrame adds a frame as the machine does: screened, verified, added.
+func takeFrame(r *Replica, f *Frame) Outcome {
+	signed, out := r.ScreenFrame(f)
+	switch {
+	case out != 0:
+		return out
+	case !fakeVerify(signed.Key, signed.Digest, signed.Sig):
+		return Refused
+	default:
+		return r.AddFrame(f)
+	}
+}
+
 // newGenesis returns a genesis with witnesses of the given stakes, in which a, b, c
 // and d own 1000 atoms each.
 func newGenesis(stakes ...ledger.Amount) *ledger.Genesis {
@@ -43,7 +69,7 @@ func newGenesis(stakes ...ledger.Amount) *ledger.Genesis {
 // newReplica returns a replica; self is -1 for one that does not vote.
 func newReplica(t rapid.TB, g *ledger.Genesis, self int) *Replica {
 	t.Helper()
-	r, err := New(Config{Network: testNetwork, Genesis: g, Verify: fakeVerify})
+	r, err := New(Config{Network: testNetwork, Genesis: g})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +115,7 @@ func add(t rapid.TB, r *Replica, x any) {
 	case *ledger.Op:
 		r.AddOp(x)
 	case *Frame:
-		r.AddFrame(x)
+		takeFrame(r, x)
 	default:
 		t.Fatalf("add %T", x)
 	}
@@ -218,7 +244,7 @@ func (w *world) lie() {
 func (w *world) gossip() {
 	r := w.replicas[w.rng.IntN(len(w.replicas))]
 	if len(w.frames) > 0 && w.rng.IntN(2) == 0 {
-		r.AddFrame(w.frames[w.rng.IntN(len(w.frames))])
+		takeFrame(r, w.frames[w.rng.IntN(len(w.frames))])
 	} else if len(w.ops) > 0 {
 		r.AddOp(w.ops[w.rng.IntN(len(w.ops))])
 	}
