@@ -122,10 +122,11 @@ func cheapVRF(vrf p2p.VRFKey, alpha p2p.Digest, proof p2p.VRFProof) (out p2p.VRF
 
 func (k key) crypto() p2p.Crypto {
 	return p2p.Crypto{
-		Sign:      func(d p2p.Digest) p2p.Signature { return cheapSign(k.id, d) },
-		Verify:    cheapVerify,
-		ProveVRF:  func(alpha p2p.Digest) p2p.VRFProof { return cheapProve(k.vrf, alpha) },
-		VerifyVRF: cheapVRF,
+		Sign:        func(d p2p.Digest) p2p.Signature { return cheapSign(k.id, d) },
+		Verify:      cheapVerify,
+		VerifyBatch: p2p.VerifyEach(cheapVerify),
+		ProveVRF:    func(alpha p2p.Digest) p2p.VRFProof { return cheapProve(k.vrf, alpha) },
+		VerifyVRF:   cheapVRF,
 	}
 }
 
