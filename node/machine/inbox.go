@@ -21,8 +21,8 @@ const (
 	addMax = 64
 )
 
-// An arrival is an operation or a frame that waits to be verified and added.
-type arrival struct {
+// A letter is an operation or a frame that waits to be verified and added.
+type letter struct {
 	from   p2p.PeerID     // who sent it; zero: gossip
 	signed p2p.Signed     // what must hold of it
 	item   *ledger.Item   // the operation; nil: a frame
@@ -31,26 +31,26 @@ type arrival struct {
 }
 
 // weight says how much work it is to add.
-func (a *arrival) weight() int {
+func (a *letter) weight() int {
 	if a.item != nil {
 		return 1
 	}
 	return 1 + len(a.frame.Votes)
 }
 
-// An inbox holds arrivals until they are added: first those that are verified, then
+// An inbox holds letters until they are added: first those that are verified, then
 // those that are with a worker, then those that wait.
 type inbox struct {
-	queue   []arrival
-	ready   int     // of queue, verified
-	flying  []batch // what follows in queue, in order
-	last    uint64  // id of the last Verify
+	queue   []letter
+	ready   int      // of queue, verified
+	flying  []flight // what follows in queue, in order
+	last    uint64   // id of the last Verify
 	held    map[p2p.Signed]bool
 	sources map[p2p.PeerID]*source
 }
 
-// A batch is a number of arrivals that are with a worker, or back before their turn.
-type batch struct {
+// A flight is a number of letters that are with a worker, or back before their turn.
+type flight struct {
 	id   uint64
 	n    int
 	back bool
@@ -66,14 +66,14 @@ func newInbox() inbox {
 	return inbox{held: make(map[p2p.Signed]bool), sources: make(map[p2p.PeerID]*source)}
 }
 
-// put keeps an arrival unless it is there already or finds no room. A source may hold
+// put keeps a letter unless it is there already or finds no room. A source may hold
 // as much as is free, so that one alone takes half of the room and none shuts out the
 // others. What finds no room is dropped: what is there has waited longer, an author
 // repeats its operation, and sync brings the frames and what they vote for.
 //
-// An arrival that differs in nothing but its signature is another one: a wrong
+// A letter that differs in nothing but its signature is another one: a wrong
 // signature must not keep out the right one.
-func (b *inbox) put(a arrival, limit int) bool {
+func (b *inbox) put(a letter, limit int) bool {
 	if b.held[a.signed] {
 		return true
 	}
@@ -102,7 +102,7 @@ func (b *inbox) next() (Verify, bool) {
 		return Verify{}, false
 	}
 	b.last++
-	b.flying = append(b.flying, batch{id: b.last, n: n})
+	b.flying = append(b.flying, flight{id: b.last, n: n})
 	fx := Verify{ID: b.last, Batch: make([]p2p.Signed, n)}
 	for i := range fx.Batch {
 		fx.Batch[i] = b.queue[at+i].signed
@@ -133,11 +133,11 @@ func (b *inbox) verified(ev Verified) {
 	}
 }
 
-// take removes the first arrival, which must be ready. It returns its source, and
+// take removes the first letter, which must be ready. It returns its source, and
 // whether nothing more of it is there.
-func (b *inbox) take() (a arrival, s *source, last bool) {
+func (b *inbox) take() (a letter, s *source, last bool) {
 	a = b.queue[0]
-	b.queue[0] = arrival{}
+	b.queue[0] = letter{}
 	b.queue = b.queue[1:]
 	b.ready--
 	delete(b.held, a.signed)
@@ -155,7 +155,7 @@ func (m *Machine) takeOp(from p2p.PeerID, op *ledger.Op) {
 		m.opTaken(op, out, r)
 		return
 	}
-	m.arrived(arrival{from: from, item: it, signed: p2p.Signed{Key: op.Account, Digest: p2p.Digest(it.ID), Sig: op.Sig}})
+	m.arrived(letter{from: from, item: it, signed: p2p.Signed{Key: op.Account, Digest: p2p.Digest(it.ID), Sig: op.Sig}})
 }
 
 // takeFrame takes a witness frame that others have sent. A frame of a witness's former
@@ -166,11 +166,11 @@ func (m *Machine) takeFrame(from p2p.PeerID, f *replica.Frame) {
 		m.frameTaken(f, out)
 		return
 	}
-	m.arrived(arrival{from: from, frame: f, signed: signed})
+	m.arrived(letter{from: from, frame: f, signed: signed})
 }
 
 // arrived puts what was screened into the inbox.
-func (m *Machine) arrived(a arrival) {
+func (m *Machine) arrived(a letter) {
 	if !m.inbox.put(a, m.cfg.Limits.Inbox) {
 		m.note(Note{Fact: FactRefused, Peer: a.from, Text: "inbox: no room before its signature is verified"})
 	}
@@ -203,7 +203,7 @@ func (m *Machine) admit() {
 }
 
 // add adds what was verified, and reports whether a witness's frames go further now.
-func (m *Machine) add(a *arrival) (news bool) {
+func (m *Machine) add(a *letter) (news bool) {
 	if a.item != nil {
 		out, r := replica.Refused, ledger.BadSignature
 		if a.ok {

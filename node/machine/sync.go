@@ -162,7 +162,8 @@ func (m *Machine) items(from p2p.PeerID, r *wire.Reader) error {
 	for _, f := range frames {
 		m.takeFrame(from, f)
 	}
-	if m.inbox.sources[from] == nil { // nothing of it is to be added
+	// Nothing of it is to be added, and nothing was dropped, which it would send again.
+	if m.inbox.sources[from] == nil && len(m.inbox.queue) < m.cfg.Limits.Inbox {
 		m.drained(from, false)
 	}
 	return nil
