@@ -326,4 +326,3 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
-

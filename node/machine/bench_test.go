@@ -77,7 +77,7 @@ func (x *bench) burns(n int) []*ledger.Op {
 }
 
 // certify has the witness vote for operations.
-func (x *bench) certify(ops ...*ledger.Op) { x.m.Step(x.now, Gossiped{Data: x.frame(ops...)}) }
+func (x *bench) certify(ops ...*ledger.Op) { stepped(x.m, x.now, Gossiped{Data: x.frame(ops...)}, nil) }
 
 func (x *bench) frame(ops ...*ledger.Op) []byte {
 	st := &stage{g: x.g}
@@ -108,7 +108,7 @@ func BenchmarkStep(b *testing.B) {
 					x.start(b)
 					b.StartTimer()
 				}
-				x.m.Step(x.now, Gossiped{Data: data[i%60]})
+				stepped(x.m, x.now, Gossiped{Data: data[i%60]}, nil)
 			}
 		})
 	})
@@ -117,9 +117,9 @@ func BenchmarkStep(b *testing.B) {
 			ops := x.burns(1000)
 			var frames [][]byte
 			for _, op := range ops { // a frame for each operation, which it certifies
-				x.m.Step(x.now, Gossiped{Data: sealOp(op)})
+				stepped(x.m, x.now, Gossiped{Data: sealOp(op)}, nil)
 				frames = append(frames, x.frame(op))
-				x.m.Step(x.now, Gossiped{Data: frames[len(frames)-1]})
+				stepped(x.m, x.now, Gossiped{Data: frames[len(frames)-1]}, nil)
 			}
 			for i := 0; b.Loop(); i++ {
 				if i%len(ops) == 0 {
@@ -128,16 +128,16 @@ func BenchmarkStep(b *testing.B) {
 					b.StartTimer()
 				}
 				b.StopTimer()
-				x.m.Step(x.now, Gossiped{Data: sealOp(ops[i%len(ops)])})
+				stepped(x.m, x.now, Gossiped{Data: sealOp(ops[i%len(ops)])}, nil)
 				b.StartTimer()
-				x.m.Step(x.now, Gossiped{Data: frames[i%len(ops)]})
+				stepped(x.m, x.now, Gossiped{Data: frames[i%len(ops)]}, nil)
 			}
 		})
 	})
 	b.Run("message=offer", func(b *testing.B) {
 		benches(b, func(b *testing.B, x *bench) {
 			reg := x.register(1)
-			x.m.Step(x.now, Gossiped{Data: sealOp(reg)})
+			stepped(x.m, x.now, Gossiped{Data: sealOp(reg)}, nil)
 			x.certify(reg)
 			o := market.Offer{
 				Provider: x.id(1), Class: testClass, Region: testRegion, Declared: 1000, Free: 1000,
@@ -178,7 +178,7 @@ func voucherSteps(b *testing.B, x *bench) {
 		}.Encode(),
 	}
 	op.Sig = x.sign(1).Sign(op.SigningDigest())
-	x.m.Step(x.now, Gossiped{Data: sealOp(op)})
+	stepped(x.m, x.now, Gossiped{Data: sealOp(op)}, nil)
 	x.certify(op)
 	start := market.Start{Lease: op.ID(), Terms: terms}
 	x.m.Step(x.now, Received{From: x.id(1), Data: wire.Seal(wire.KindStart, start.Put)})
@@ -232,10 +232,10 @@ func quotedSteps(b *testing.B, x *bench) {
 		}
 		m.Step(x.now, Tick{})
 		for op := range provider.ops() {
-			m.Step(x.now, Gossiped{Data: sealOp(op)})
+			stepped(m, x.now, Gossiped{Data: sealOp(op)}, nil)
 		}
 		for _, f := range provider.replica.FramesAfter(0, 0, 100) {
-			m.Step(x.now, Gossiped{Data: sealFrame(f)})
+			stepped(m, x.now, Gossiped{Data: sealFrame(f)}, nil)
 		}
 		provider.due.offer = x.now
 		for _, f := range provider.Step(x.now, Tick{}) {

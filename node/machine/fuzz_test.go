@@ -135,7 +135,7 @@ func FuzzStep(f *testing.F) {
 		for i, moment := range [...]still{st.mid[int(who)%len(st.mid)], st.end[int(who)%len(st.end)]} {
 			m := moment.wake(t)
 			root, supply := m.replica.State().Root(), m.replica.State().Supply()
-			fx := m.Step(moment.now, ev)
+			fx := stepped(m, moment.now, ev, nil)
 			checkSaves(t, m, fx)
 			if err := sane(m); err != nil {
 				t.Fatal(err)

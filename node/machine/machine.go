@@ -44,6 +44,7 @@ type Machine struct {
 	book    *market.Book
 	peers   map[p2p.PeerID]bool
 
+	inbox     inbox // what others have sent for the replica
 	lanes     map[ledger.Lane]*lane
 	beats     beats
 	sales     map[ledger.OpID]*sale
@@ -66,7 +67,7 @@ type Machine struct {
 
 // due holds when each part of the machine wants to act; a zero time is never.
 type due struct {
-	frame, beat, offer, sync, outbox, sell, buy, prove time.Time
+	frame, beat, offer, sync, inbox, outbox, sell, buy, prove time.Time
 }
 
 // New returns a Machine that remembers what a former life saved.
@@ -83,6 +84,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 		witness:   slices.IndexFunc(g.Ledger.Witnesses, func(w ledger.Witness) bool { return w.Account == cfg.Self }),
 		book:      market.NewBook(market.BookLimits{}),
 		peers:     make(map[p2p.PeerID]bool),
+		inbox:     newInbox(),
 		lanes:     make(map[ledger.Lane]*lane),
 		sales:     make(map[ledger.OpID]*sale),
 		purchases: make(map[ledger.OpID]*purchase),
@@ -102,7 +104,6 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 		Self:      cfg.Self,
 		Genesis:   &g.Ledger,
 		Contracts: []ledger.Contract{m.leases, m.proofs},
-		Verify:    cfg.Crypto.Verify,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ledger replica: %w", err)
@@ -147,12 +148,16 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		m.opened(ev)
 	case Checked:
 		m.checked(ev)
+	case Verified:
+		m.inbox.verified(ev)
+		m.admit()
 	case Tick:
 		m.tick()
 	default:
 		panic(fmt.Sprintf("machine: unknown event %T", ev))
 	}
 	m.settle()
+	m.verify()
 	return m.effects()
 }
 
@@ -193,7 +198,7 @@ func (m *Machine) wake() {
 func (m *Machine) Deadline() time.Time {
 	d := &m.due
 	var first time.Time
-	for _, at := range [...]time.Time{d.frame, d.beat, d.offer, d.sync, d.outbox, d.sell, d.buy, d.prove} {
+	for _, at := range [...]time.Time{d.frame, d.beat, d.offer, d.sync, d.inbox, d.outbox, d.sell, d.buy, d.prove} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}
@@ -213,6 +218,7 @@ func (m *Machine) tick() {
 	run(&m.due.frame, m.frame)
 	run(&m.due.offer, m.offer)
 	run(&m.due.sync, m.sync)
+	run(&m.due.inbox, m.admit)
 	run(&m.due.outbox, m.outbox)
 	run(&m.due.sell, m.sell)
 	run(&m.due.buy, m.buy)

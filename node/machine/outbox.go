@@ -74,11 +74,20 @@ func (m *Machine) pump(l ledger.Lane, q *lane) {
 			batch = append(batch, in.made(op.ID())...)
 		}
 		m.save(batch...)
-		if out, r := m.replica.AddOp(op); out == replica.Refused {
+		if out, r := m.addOp(op); out == replica.Refused {
 			panic("machine: the replica refuses an own operation that the state accepts: " + r.String())
 		}
 		m.publishOp(q)
 	}
+}
+
+// addOp adds an operation whose signature is known to be right.
+func (m *Machine) addOp(op *ledger.Op) (replica.Outcome, ledger.Result) {
+	it, out, r := m.replica.Screen(op)
+	if it == nil {
+		return out, r
+	}
+	return m.replica.AddItem(it)
 }
 
 // mayMake says whether the operation applies now and witnesses may vote for it. One

@@ -251,9 +251,9 @@ func (tp *tape) replay(t *testing.T, p *player, kind string, lag int) string {
 	said := map[string]bool{}
 	for i, ev := range tp.ev {
 		if lag > 0 && i >= lag && kindOfEvent(tp.ev[i-lag]) == kind {
-			promises(said, m.Step(tp.at[i], tp.ev[i-lag]))
+			promises(said, stepped(m, tp.at[i], tp.ev[i-lag], nil))
 		}
-		promises(said, m.Step(tp.at[i], ev))
+		promises(said, stepped(m, tp.at[i], ev, nil))
 	}
 	return m.summary() + strings.Join(slices.Sorted(maps.Keys(said)), "\n")
 }

@@ -9,24 +9,23 @@ import (
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/market"
+	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
 // restore folds the records of a former life into a new machine. What it cannot
 // read is an error: a node that has lost a promise must not go on.
 func (m *Machine) restore(saved Snapshot) error {
-	ops, err := savedOps(saved)
+	past, err := m.readPast(saved)
 	if err != nil {
 		return err
 	}
-	for _, rec := range saved {
-		if rec.Kind == RecordFrame {
-			if err := m.rememberFrame(rec, ops); err != nil {
-				return rec.wrap(err)
-			}
+	for _, f := range past.frames {
+		if err := m.rememberFrame(f, past.ops); err != nil {
+			return err
 		}
 	}
-	for _, op := range inLaneOrder(ops) {
+	for _, op := range inLaneOrder(past.ops) {
 		if err := m.rememberOp(op); err != nil {
 			return err
 		}
@@ -61,32 +60,66 @@ func (rec Record) wrap(err error) error {
 	return fmt.Errorf("record %d/%x: %w", rec.Kind, rec.Key, err)
 }
 
-// savedOps returns the operations of a snapshot by id.
-func savedOps(saved Snapshot) (map[ledger.OpID]*ledger.Op, error) {
-	ops := make(map[ledger.OpID]*ledger.Op)
-	for _, rec := range saved {
-		if rec.Kind != RecordOp {
+// A past is what a former life saved of the ledger, its signatures verified.
+type past struct {
+	ops    map[ledger.OpID]*ledger.Op
+	frames []*replica.Frame // in order of their records
+}
+
+// readPast reads the operations and frames of a snapshot and verifies them, many at
+// once: a disk may have been changed, and the replica verifies nothing.
+func (m *Machine) readPast(saved Snapshot) (past, error) {
+	p := past{ops: make(map[ledger.OpID]*ledger.Op)}
+	batch := make([]p2p.Signed, 0, batchMax)
+	of := make([]int, 0, batchMax) // records of the batch
+	for i, rec := range saved {
+		if rec.Kind == RecordOp || rec.Kind == RecordFrame {
+			signed, err := p.read(rec, m.cfg.Genesis.Ledger.Witnesses)
+			if err != nil {
+				return past{}, rec.wrap(err)
+			}
+			batch, of = append(batch, signed), append(of, i)
+		}
+		if len(batch) < batchMax && i < len(saved)-1 {
 			continue
 		}
+		if k := slices.Index(m.cfg.Crypto.VerifyBatch(batch), false); k >= 0 {
+			return past{}, saved[of[k]].wrap(fmt.Errorf("signature of %v: it does not verify", batch[k].Key))
+		}
+		batch, of = batch[:0], of[:0]
+	}
+	return p, nil
+}
+
+// read adds an operation or a frame, and returns who must have signed what.
+func (p *past) read(rec Record, witnesses []ledger.Witness) (p2p.Signed, error) {
+	if rec.Kind == RecordOp {
 		op, err := ledger.DecodeOp(rec.Value)
 		if err != nil {
-			return nil, rec.wrap(err)
+			return p2p.Signed{}, err
 		}
-		ops[op.ID()] = op
+		id := op.ID()
+		p.ops[id] = op
+		return p2p.Signed{Key: op.Account, Digest: p2p.Digest(id), Sig: op.Sig}, nil
 	}
-	return ops, nil
+	f, err := replica.DecodeFrame(rec.Value)
+	if err != nil {
+		return p2p.Signed{}, err
+	}
+	if int(f.Witness) >= len(witnesses) {
+		return p2p.Signed{}, fmt.Errorf("frame of witness %d: the genesis has %d", f.Witness, len(witnesses))
+	}
+	p.frames = append(p.frames, f)
+	return p2p.Signed{Key: witnesses[f.Witness].Account, Digest: f.ID(), Sig: f.Sig}, nil
 }
 
 // rememberFrame adds a frame and then the operations it votes for. So neither are
 // there more votes for operations that are not here than the replica allows, nor
-// more operations that nobody has voted for.
-func (m *Machine) rememberFrame(rec Record, ops map[ledger.OpID]*ledger.Op) error {
-	f, err := replica.DecodeFrame(rec.Value)
-	if err != nil {
-		return err
-	}
-	if out := m.replica.AddFrame(f); out == replica.Refused && !m.spare(f) {
-		return fmt.Errorf("frame %d of witness %d: %v", f.Seq, f.Witness, out)
+// more operations that nobody has voted for. The replica may refuse another
+// witness's frame, which peers send again when it matters. An own frame is a promise.
+func (m *Machine) rememberFrame(f *replica.Frame, ops map[ledger.OpID]*ledger.Op) error {
+	if out := m.replica.AddFrame(f); out == replica.Refused && int(f.Witness) == m.witness {
+		return fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, out)
 	}
 	for _, id := range f.Votes {
 		op := ops[id]
@@ -101,19 +134,11 @@ func (m *Machine) rememberFrame(rec Record, ops map[ledger.OpID]*ledger.Op) erro
 	return nil
 }
 
-// spare reports whether the replica may refuse a saved frame: another witness has
-// signed it, and peers send it again when it matters. An own frame is a promise.
-func (m *Machine) spare(f *replica.Frame) bool {
-	witnesses := m.cfg.Genesis.Ledger.Witnesses
-	return int(f.Witness) < len(witnesses) && int(f.Witness) != m.witness &&
-		m.cfg.Crypto.Verify(witnesses[f.Witness].Account, f.ID(), f.Sig)
-}
-
 // rememberOp adds an operation. The replica may have no room for another's; an own
 // one is a promise.
 func (m *Machine) rememberOp(op *ledger.Op) error {
 	own := op.Account == m.cfg.Self
-	out, res := m.replica.AddOp(op)
+	out, res := m.addOp(op)
 	if out == replica.Refused && (own || res != ledger.Full && res != ledger.Stale && res != ledger.Equivocation) {
 		return fmt.Errorf("operation %v of %v: %v", op.ID(), op.Account, res)
 	}

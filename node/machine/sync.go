@@ -18,8 +18,8 @@ import (
 // operation is voted for in some frame.
 
 const (
-	// signaturesMax bounds the signatures in one answer, so that the Step that
-	// verifies them stays under its millisecond.
+	// signaturesMax bounds the operations and frames of one answer, so that the Step
+	// that takes them stays under its millisecond.
 	signaturesMax = 16
 	// headsMax bounds the witnesses that a heads message speaks of.
 	headsMax = ledger.MaxWitnesses
@@ -129,8 +129,8 @@ func (m *Machine) sendItems(to p2p.PeerID, ops []*ledger.Op, frames []*replica.F
 	}))
 }
 
-// items takes what a peer thinks is missing here, and asks for more at once when
-// it brought something.
+// items takes what a peer thinks is missing here. Once it is added, the peer is asked
+// for more if it brought something.
 func (m *Machine) items(from p2p.PeerID, r *wire.Reader) error {
 	ops := make([]*ledger.Op, 0, signaturesMax)
 	for range r.Count(signaturesMax, 4) {
@@ -157,18 +157,15 @@ func (m *Machine) items(from p2p.PeerID, r *wire.Reader) error {
 		return err
 	}
 	for _, op := range ops {
-		m.takeOp(op)
+		m.takeOp(from, op)
 	}
-	news := false
 	for _, f := range frames {
-		before := m.replica.Heads()[min(int(f.Witness), len(m.replica.Heads())-1)]
-		m.takeFrame(f)
-		news = news || int(f.Witness) < len(m.replica.Heads()) && m.replica.Heads()[f.Witness] > before
+		m.takeFrame(from, f)
 	}
-	if news {
-		m.sendHeads(from)
+	// Nothing of it is to be added, and nothing was dropped, which it would send again.
+	if m.inbox.sources[from] == nil && len(m.inbox.queue) < m.cfg.Limits.Inbox {
+		m.drained(from, false)
 	}
-	m.sendWant(from)
 	return nil
 }
 
