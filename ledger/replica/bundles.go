@@ -85,8 +85,9 @@ func (b *bundle) rejected(w, at uint16) bool {
 
 // ScreenBundle says whether a bundle is worth the work of verifying signatures. The
 // items are those of its operations that are not held, and nil for the others; they
-// go to AddBundle once their signatures are verified, all of them. The items are
-// nil when the Outcome is Known or Refused: one malformed operation spoils it.
+// go to AddBundle once their signatures are verified, all of them, and the Outcome is
+// zero. The items are nil when it is Known or Refused: one malformed operation spoils
+// all.
 func (r *Replica) ScreenBundle(b *Bundle) ([]*ledger.Item, Outcome) {
 	if len(b.Ops) == 0 || len(b.Ops) > MaxBundleOps {
 		return nil, Refused
@@ -107,7 +108,7 @@ func (r *Replica) ScreenBundle(b *Bundle) ([]*ledger.Item, Outcome) {
 	if r.bundles[bundleID(ids)].held() {
 		return nil, Known
 	}
-	return items, Added
+	return items, 0
 }
 
 // AddBundle adds a bundle, with what ScreenBundle made of it, and folds what it makes

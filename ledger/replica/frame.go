@@ -71,8 +71,8 @@ func (f *Frame) ID() p2p.Digest { return f.SigningDigest() }
 // votes reports whether the frame votes for anything.
 func (f *Frame) votes() bool { return len(f.Votes) > 0 || len(f.Bundles) > 0 }
 
-// size returns the length of the encoding in bytes.
-func (f *Frame) size() int {
+// Size returns the length of the encoding in bytes.
+func (f *Frame) Size() int {
 	return frameFixed + seenSize*len(f.Seen) + 32*len(f.Votes) + bundleVoteSize*len(f.Bundles) + 2*f.rejects()
 }
 
@@ -95,7 +95,7 @@ func (f *Frame) unsigned() []byte {
 		panic(fmt.Sprintf("replica: frame with %d votes, %d bundles, %d rejects, %d seen",
 			len(f.Votes), len(f.Bundles), f.rejects(), len(f.Seen)))
 	}
-	w := wire.NewWriter(f.size())
+	w := wire.NewWriter(f.Size())
 	w.U8(frameVersion)
 	w.U32(f.Chain)
 	w.U32(uint32(f.Epoch))

@@ -32,8 +32,8 @@ type witness struct {
 // others, which do not fork, rest on them.
 const maxForks = 2
 
-// ScreenFrame says whether a frame is worth the work of verifying its signature,
-// which is Added, and then what is to be verified; else Known or Refused.
+// ScreenFrame says whether a frame is worth the work of verifying its signature, and
+// then what is to be verified, with the zero Outcome; else Known or Refused.
 func (r *Replica) ScreenFrame(f *Frame) (p2p.Signed, Outcome) {
 	if !r.wellFormed(f) {
 		return p2p.Signed{}, Refused
@@ -45,14 +45,14 @@ func (r *Replica) ScreenFrame(f *Frame) (p2p.Signed, Outcome) {
 	if r.witnesses[f.Witness].parked >= r.cfg.Limits.Parked && len(r.lacks(f)) > 0 {
 		return p2p.Signed{}, Refused
 	}
-	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, Added
+	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, 0
 }
 
 // AddFrame adds a frame whose signature the caller has verified, and the parked ones
 // that waited for it, counts their votes, and folds what they make possible. The
 // frame must not change afterwards.
 func (r *Replica) AddFrame(f *Frame) Outcome {
-	if _, out := r.ScreenFrame(f); out != Added {
+	if _, out := r.ScreenFrame(f); out != 0 {
 		return out
 	}
 	l := &link{id: f.ID(), frame: f}

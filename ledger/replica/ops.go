@@ -62,8 +62,8 @@ type spot struct {
 }
 
 // Screen says whether an operation is worth the work of verifying its signature.
-// If it is, the Item goes to AddItem once that is done; else the Item is nil, and
-// the Outcome is Known, or Refused with a Result that says why.
+// If it is, the Item goes to AddItem once that is done, and the Outcome is zero; else
+// the Item is nil, and the Outcome is Known, or Refused with a Result that says why.
 func (r *Replica) Screen(op *ledger.Op) (*ledger.Item, Outcome, ledger.Result) {
 	item, res := r.state.Prepare(op)
 	if res != ledger.OK {
@@ -78,7 +78,7 @@ func (r *Replica) Screen(op *ledger.Op) (*ledger.Item, Outcome, ledger.Result) {
 			return nil, Refused, res
 		}
 	}
-	return item, Added, ledger.OK
+	return item, 0, ledger.OK
 }
 
 // AddItem adds an operation whose signature the caller has verified, and folds what
@@ -88,10 +88,7 @@ func (r *Replica) Screen(op *ledger.Op) (*ledger.Item, Outcome, ledger.Result) {
 func (r *Replica) AddItem(item *ledger.Item) (Outcome, ledger.Result) {
 	e := r.entries[item.ID]
 	if e != nil && e.item != nil {
-		if e.applied {
-			return Known, ledger.OK
-		}
-		return Known, r.state.MayVoteItem(e.item)
+		return Known, ledger.OK
 	}
 	// What a witness voted for others hold, and the bound is on the witness.
 	res := r.state.MayVoteItem(item)
@@ -111,9 +108,6 @@ func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
 	item, out, res := r.Screen(op)
 	if item != nil {
 		return r.AddItem(item)
-	}
-	if e := r.entries[op.ID()]; out == Known && !e.applied {
-		res = r.state.MayVoteItem(e.item)
 	}
 	return out, res
 }

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/p2p"
@@ -213,6 +214,12 @@ func (r *Replica) TakeKept() []*Bundle {
 	return out
 }
 
+// Kept reports whether a bundle that holds the operation was told of by TakeKept.
+func (r *Replica) Kept(id ledger.OpID) bool {
+	e := r.entries[id]
+	return e != nil && slices.ContainsFunc(e.in, func(s spot) bool { return s.bundle.kept })
+}
+
 // Certified reports whether more than two thirds of the stake voted for the
 // operation, held or not, or for one that is held and follows it.
 func (r *Replica) Certified(id ledger.OpID) bool {
@@ -258,13 +265,6 @@ func (r *Replica) Waiting() int {
 		n += len(waiting)
 	}
 	return n
-}
-
-// Turn returns another witness at each call, and all in turn: with which to begin
-// where there may not be room for the frames of all.
-func (r *Replica) Turn() int {
-	r.turn++
-	return r.turn % len(r.witnesses)
 }
 
 // framesPerSlot is how many frames with one slot a witness's chain may have.

@@ -404,17 +404,6 @@ func give(from, to *Replica) {
 	}
 }
 
-func TestTurn(t *testing.T) {
-	r := newReplica(t, newGenesis(1, 1, 1), -1)
-	seen := map[int]bool{}
-	for range 3 {
-		seen[r.Turn()] = true
-	}
-	if len(seen) != 3 {
-		t.Errorf("three turns began with %v", seen)
-	}
-}
-
 // [LED-19] What strangers send is bounded, and refused with a code.
 func TestLimits(t *testing.T) {
 	g := newGenesis(1, 1, 1)

@@ -107,7 +107,7 @@ func next(t rapid.TB, r *Replica, slot ledger.Slot) *Frame {
 // addBundle adds a bundle, as a peer does.
 func addBundle(r *Replica, b *Bundle) Outcome {
 	items, out := r.ScreenBundle(b)
-	if out != Added {
+	if out != 0 {
 		return out
 	}
 	return r.AddBundle(b, items)

@@ -57,7 +57,7 @@ func (x *bench) start(b *testing.B) {
 	}
 	x.m = m
 	x.m.Step(x.now, Tick{})
-	x.certify(x.m.lane(0).flying)
+	x.certify(x.m.lane(0).flying...)
 }
 
 // burns returns n operations of the witness's account, from a place on.
@@ -83,8 +83,9 @@ func (x *bench) frame(ops ...*ledger.Op) []byte {
 	st := &stage{g: x.g}
 	f := st.frameOf(0, nil)
 	f.Seq, f.Prev = 1, p2p.Digest{}
-	if all := x.m.replica.FramesAfter(0, 0, 1<<20); len(all) > 0 {
+	if all := x.m.replica.FramesAfter([]uint32{0}, 1<<20); len(all) > 0 {
 		f.Seq, f.Prev = all[len(all)-1].Seq+1, all[len(all)-1].ID()
+		f.Slot = ledger.Slot(f.Seq / 16)
 	}
 	for _, op := range ops {
 		f.Votes = append(f.Votes, op.ID())
@@ -234,7 +235,7 @@ func quotedSteps(b *testing.B, x *bench) {
 		for op := range provider.ops() {
 			stepped(m, x.now, Gossiped{Data: sealOp(op)}, nil)
 		}
-		for _, f := range provider.replica.FramesAfter(0, 0, 100) {
+		for _, f := range provider.replica.FramesAfter([]uint32{0}, 100) {
 			stepped(m, x.now, Gossiped{Data: sealFrame(f)}, nil)
 		}
 		provider.due.offer = x.now
@@ -266,7 +267,7 @@ func quotedSteps(b *testing.B, x *bench) {
 // ops yields the operations that a machine holds votes for.
 func (m *Machine) ops() func(func(*ledger.Op) bool) {
 	return func(yield func(*ledger.Op) bool) {
-		for _, f := range m.replica.FramesAfter(0, 0, 1000) {
+		for _, f := range m.replica.FramesAfter([]uint32{0}, 1000) {
 			for _, id := range f.Votes {
 				if op, ok := m.replica.Op(id); ok && !yield(op) {
 					return

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/market"
 	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
@@ -95,21 +96,24 @@ func (f flood) direct(kind wire.Kind, i int) []byte {
 	case wire.KindHeads:
 		return headsOf(make([]uint32, headWords*len(f.s.g.Ledger.Witnesses)))
 	case wire.KindItems:
-		return wire.Seal(kind, func(w *wire.Writer) {
-			w.Count(signaturesMax)
-			for n := range signaturesMax {
-				w.Blob(f.register(1_000_000 + signaturesMax*i + n).Encode())
-			}
-			w.Count(0)
-		})
+		var all items
+		for n := range 16 {
+			all.addOp(f.register(1_000_000 + 16*i + n))
+		}
+		return wire.Seal(kind, all.append)
+	case wire.KindBundle:
+		b := &replica.Bundle{}
+		for n := range 4 {
+			b.Ops = append(b.Ops, f.register(5_000_000+4*i+n))
+		}
+		return wire.Seal(kind, func(w *wire.Writer) { w.Fixed(b.Encode()) })
 	default:
-		return wire.Seal(wire.KindWant, func(w *wire.Writer) {
-			w.Count(wantMax)
-			for n := range wantMax {
-				id := opNamed(fmt.Sprint(i, n))
-				w.Fixed(id[:])
-			}
-		})
+		var v want
+		for n := range wantMax {
+			v.ops = append(v.ops, opNamed(fmt.Sprint(i, n)))
+			v.bundles = append(v.bundles, replica.BundleID(opNamed(fmt.Sprint(i, n))))
+		}
+		return wire.Seal(wire.KindWant, v.append)
 	}
 }
 
@@ -205,24 +209,19 @@ func (s *stage) answer(p *player, v Verify) (longest time.Duration) {
 	return longest
 }
 
-// An answer with more operations and frames than 16 in all is refused whole.
+// An answer with more than 256 operations is refused whole.
 func TestItemsLimit(t *testing.T) {
 	s := newMarket(t, never, 1)
 	c := s.player("client")
 	s.start(c)
-	for frames, want := range []bool{false, true} {
-		data := wire.Seal(wire.KindItems, func(w *wire.Writer) {
-			w.Count(signaturesMax)
-			for i := range signaturesMax {
-				w.Blob(flood{s, c}.register(i).Encode())
-			}
-			w.Count(frames)
-			for range frames {
-				w.Blob(s.frameOf(0, nil, opNamed("x")).Encode())
-			}
-		})
+	for more, want := range []bool{false, true} {
+		var all items
+		for i := range itemsMax + more {
+			all.ops = append(all.ops, flood{s, c}.register(i))
+		}
+		data := wire.Seal(wire.KindItems, all.append)
 		if got := noted(s.step(c, Received{From: keyOf("x").id, Data: data}), FactRefused); got != want {
-			t.Errorf("16 operations and %d frames are refused: %v", frames, got)
+			t.Errorf("%d operations are refused: %v", len(all.ops), got)
 		}
 	}
 }

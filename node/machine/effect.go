@@ -157,6 +157,7 @@ const (
 	RecordJob      RecordKind = 4 // job that this node ordered, by job
 	RecordPurchase RecordKind = 5 // lease that this node pays, by lease
 	RecordTask     RecordKind = 6 // task that somebody has or had, by job and index
+	RecordBundle   RecordKind = 9 // operations that were voted for together, by bundle
 )
 
 // A Snapshot is what a former life saved: the last value of every record, in the

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
@@ -21,27 +22,35 @@ const (
 	addMax = 64
 )
 
-// A letter is an operation or a frame that waits to be verified and added.
+// A letter is an operation, a bundle of them or a frame that waits to be verified and
+// added.
 type letter struct {
-	from   p2p.PeerID     // who sent it; zero: gossip
-	signed p2p.Signed     // what must hold of it
-	item   *ledger.Item   // the operation; nil: a frame
-	frame  *replica.Frame // the frame
-	ok     bool           // the signature is right; set once it is verified
+	from   p2p.PeerID      // who sent it; zero: gossip
+	key    p2p.Signed      // what it is known by
+	signed []p2p.Signed    // what must hold of it
+	items  []*ledger.Item  // the operation, or those of the bundle that are not held
+	bundle *replica.Bundle // the bundle; nil: none
+	frame  *replica.Frame  // the frame; nil: none
+	ok     bool            // all signatures are right; set once they are verified
 }
+
+// room says how much room it takes: a signature each, and one at least.
+func (a *letter) room() int { return max(1, len(a.signed)) }
 
 // weight says how much work it is to add.
 func (a *letter) weight() int {
-	if a.item != nil {
-		return 1
+	n := 1 + len(a.items)
+	if a.frame != nil {
+		n += len(a.frame.Votes) + len(a.frame.Bundles)
 	}
-	return 1 + len(a.frame.Votes)
+	return n
 }
 
 // An inbox holds letters until they are added: first those that are verified, then
 // those that are with a worker, then those that wait.
 type inbox struct {
 	queue   []letter
+	load    int      // room that queue takes
 	ready   int      // of queue, verified
 	flying  []flight // what follows in queue, in order
 	last    uint64   // id of the last Verify
@@ -51,14 +60,15 @@ type inbox struct {
 
 // A flight is a number of letters that are with a worker, or back before their turn.
 type flight struct {
-	id   uint64
-	n    int
-	back bool
+	id         uint64
+	n          int // letters
+	signatures int
+	back       bool
 }
 
 // A source is a peer of which something is in the inbox, or the gossip of all.
 type source struct {
-	held int  // in the inbox
+	held int  // room that it takes in the inbox
 	news bool // it brought frames that were new
 }
 
@@ -74,19 +84,21 @@ func newInbox() inbox {
 // A letter that differs in nothing but its signature is another one: a wrong
 // signature must not keep out the right one.
 func (b *inbox) put(a letter, limit int) bool {
-	if b.held[a.signed] {
+	if b.held[a.key] {
 		return true
 	}
 	s := b.sources[a.from]
 	if s == nil {
 		s = &source{}
 	}
-	if s.held >= limit-len(b.queue) {
+	n := a.room()
+	if s.held+n > limit-b.load {
 		return false
 	}
 	b.sources[a.from] = s
-	s.held++
-	b.held[a.signed] = true
+	s.held += n
+	b.load += n
+	b.held[a.key] = true
 	b.queue = append(b.queue, a)
 	return true
 }
@@ -97,16 +109,20 @@ func (b *inbox) next() (Verify, bool) {
 	for i := range b.flying {
 		at += b.flying[i].n
 	}
-	n := min(len(b.queue)-at, batchMax)
-	if n == 0 || len(b.flying) >= batchesMax {
+	if at == len(b.queue) || len(b.flying) >= batchesMax {
 		return Verify{}, false
 	}
 	b.last++
-	b.flying = append(b.flying, flight{id: b.last, n: n})
-	fx := Verify{ID: b.last, Batch: make([]p2p.Signed, n)}
-	for i := range fx.Batch {
-		fx.Batch[i] = b.queue[at+i].signed
+	fx := Verify{ID: b.last}
+	n := 0
+	for _, a := range b.queue[at:] {
+		if n > 0 && len(fx.Batch)+len(a.signed) > batchMax {
+			break
+		}
+		fx.Batch = append(fx.Batch, a.signed...)
+		n++
 	}
+	b.flying = append(b.flying, flight{id: b.last, n: n, signatures: len(fx.Batch)})
 	return fx, true
 }
 
@@ -117,12 +133,15 @@ func (b *inbox) verified(ev Verified) {
 	for i := range b.flying {
 		f := &b.flying[i]
 		if f.id == ev.ID && !f.back {
-			if len(ev.OK) != f.n {
-				panic(fmt.Sprintf("machine: %d answers to a batch of %d signatures", len(ev.OK), f.n))
+			if len(ev.OK) != f.signatures {
+				panic(fmt.Sprintf("machine: %d answers to a batch of %d signatures", len(ev.OK), f.signatures))
 			}
 			f.back = true
-			for k, ok := range ev.OK {
-				b.queue[at+k].ok = ok
+			ok := ev.OK
+			for k := range f.n {
+				a := &b.queue[at+k]
+				a.ok = !slices.Contains(ok[:len(a.signed)], false)
+				ok = ok[len(a.signed):]
 			}
 		}
 		at += f.n
@@ -140,9 +159,10 @@ func (b *inbox) take() (a letter, s *source, last bool) {
 	b.queue[0] = letter{}
 	b.queue = b.queue[1:]
 	b.ready--
-	delete(b.held, a.signed)
+	delete(b.held, a.key)
+	b.load -= a.room()
 	s = b.sources[a.from]
-	if s.held--; s.held == 0 {
+	if s.held -= a.room(); s.held == 0 {
 		delete(b.sources, a.from)
 	}
 	return a, s, s.held == 0
@@ -155,7 +175,36 @@ func (m *Machine) takeOp(from p2p.PeerID, op *ledger.Op) {
 		m.opTaken(op, out, r)
 		return
 	}
-	m.arrived(letter{from: from, item: it, signed: p2p.Signed{Key: op.Account, Digest: p2p.Digest(it.ID), Sig: op.Sig}})
+	signed := p2p.Signed{Key: op.Account, Digest: p2p.Digest(it.ID), Sig: op.Sig}
+	m.arrived(letter{from: from, items: []*ledger.Item{it}, key: signed, signed: []p2p.Signed{signed}})
+}
+
+// takeBundle takes operations that others have sent together. What is held of it needs
+// no second look at its signature.
+func (m *Machine) takeBundle(from p2p.PeerID, b *replica.Bundle) {
+	items, out := m.replica.ScreenBundle(b)
+	if out != 0 {
+		m.bundleTaken(from, out)
+		return
+	}
+	a := letter{from: from, bundle: b, items: items}
+	sigs := make([]byte, 0, 64*len(items))
+	for i, it := range items {
+		if it != nil {
+			a.signed = append(a.signed, p2p.Signed{Key: it.Op.Account, Digest: p2p.Digest(it.ID), Sig: it.Op.Sig})
+		}
+		sigs = append(sigs, b.Ops[i].Sig[:]...)
+	}
+	id := b.ID()
+	a.key = p2p.Signed{Key: p2p.PeerID(id), Digest: p2p.Sum("pinfi/letter/1", sigs)}
+	m.arrived(a)
+}
+
+// bundleTaken notes what became of a bundle.
+func (m *Machine) bundleTaken(from p2p.PeerID, out replica.Outcome) {
+	if out == replica.Refused {
+		m.note(Note{Fact: FactRefused, Peer: from, Text: "bundle: one of its operations is malformed, or there is no room"})
+	}
 }
 
 // takeFrame takes a witness frame that others have sent. A frame of a witness's former
@@ -166,7 +215,7 @@ func (m *Machine) takeFrame(from p2p.PeerID, f *replica.Frame) {
 		m.frameTaken(f, out)
 		return
 	}
-	m.arrived(letter{from: from, frame: f, signed: signed})
+	m.arrived(letter{from: from, frame: f, key: signed, signed: []p2p.Signed{signed}})
 }
 
 // arrived puts what was screened into the inbox.
@@ -204,20 +253,29 @@ func (m *Machine) admit() {
 
 // add adds what was verified, and reports whether a witness's frames go further now.
 func (m *Machine) add(a *letter) (news bool) {
-	if a.item != nil {
+	switch {
+	case a.frame != nil:
+		out := replica.Refused
+		if a.ok {
+			out = m.replica.AddFrame(a.frame)
+		}
+		m.frameTaken(a.frame, out)
+		return out == replica.Added || out == replica.Parked
+	case a.bundle != nil:
+		out := replica.Refused
+		if a.ok {
+			out = m.replica.AddBundle(a.bundle, a.items)
+		}
+		m.bundleTaken(a.from, out)
+		return out == replica.Added
+	default:
 		out, r := replica.Refused, ledger.BadSignature
 		if a.ok {
-			out, r = m.replica.AddItem(a.item)
+			out, r = m.replica.AddItem(a.items[0])
 		}
-		m.opTaken(a.item.Op, out, r)
+		m.opTaken(a.items[0].Op, out, r)
 		return false
 	}
-	out := replica.Refused
-	if a.ok {
-		out = m.replica.AddFrame(a.frame)
-	}
-	m.frameTaken(a.frame, out)
-	return out == replica.Added
 }
 
 // drained asks a peer for more once all that it sent is added.
@@ -230,40 +288,18 @@ func (m *Machine) drained(from p2p.PeerID, news bool) {
 
 // opTaken notes what became of an operation.
 func (m *Machine) opTaken(op *ledger.Op, out replica.Outcome, r ledger.Result) {
-	switch out {
-	case replica.Refused:
+	if out == replica.Refused {
 		m.note(Note{Fact: FactRefused, Peer: op.Account, Text: "operation: " + r.String()})
-	case replica.Equivocation:
-		m.note(Note{Fact: FactEvidence, Peer: op.Account, Text: "two operations for one place in a lane"})
-	case replica.Added, replica.Known, replica.Parked:
 	}
 }
 
-// framesMax is how many frames that waited for one are kept with it.
-const framesMax = 256
-
-// frameTaken notes what became of a frame, and keeps it if it counts.
+// frameTaken notes what became of a frame.
 func (m *Machine) frameTaken(f *replica.Frame, out replica.Outcome) {
 	switch out {
 	case replica.Refused:
 		m.note(Note{Fact: FactRefused, Text: "frame: it is not what a witness of this network signs"})
-	case replica.Equivocation:
-		m.note(Note{
-			Fact: FactEvidence, Peer: m.cfg.Genesis.Ledger.Witnesses[f.Witness].Account,
-			Text: "two frames with one number",
-		})
-		m.keepFrames(f) // its votes count, and what follows it needs it
 	case replica.Parked:
 		soonest(&m.due.sync, m.now.Add(m.cfg.Timing.Frame))
-	case replica.Added:
-		m.keepFrames(f)
-	case replica.Known:
-	}
-}
-
-// keepFrames saves a frame and those that waited for it.
-func (m *Machine) keepFrames(f *replica.Frame) {
-	for _, f := range m.replica.FramesAfter(f.Witness, f.Seq-1, framesMax) {
-		m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()})
+	case replica.Added, replica.Known, replica.Equivocation:
 	}
 }

@@ -173,16 +173,7 @@ func one(from p2p.PeerID, op *ledger.Op) Event {
 
 // itemsOf returns an items message.
 func itemsOf(ops []*ledger.Op, frames []*replica.Frame) []byte {
-	return wire.Seal(wire.KindItems, func(w *wire.Writer) {
-		w.Count(len(ops))
-		for _, op := range ops {
-			w.Blob(op.Encode())
-		}
-		w.Count(len(frames))
-		for _, f := range frames {
-			w.Blob(f.Encode())
-		}
-	})
+	return wire.Seal(wire.KindItems, (&items{ops: ops, frames: frames}).append)
 }
 
 // [MCH-47] A step adds operations and votes until there are 64, and a tick goes on.

@@ -62,7 +62,8 @@ type Machine struct {
 	// batch holds what this Step makes durable before anything else happens; foreign
 	// what others have made and this node keeps, frames and applied operations.
 	batch, foreign []Record
-	life           bool // false while New restores; nothing is sent then
+	made           []*ledger.Op // own operations of this step, not published yet
+	life           bool         // false while New restores; nothing is sent then
 }
 
 // due holds when each part of the machine wants to act; a zero time is never.
@@ -165,6 +166,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 // and first, so that a crash finds the step whole or not at all; what others sent
 // is saved last, since they can send it again.
 func (m *Machine) effects() []Effect {
+	m.publish()
 	if len(m.batch) > 0 {
 		m.fx = slices.Insert(m.fx, 0, Effect(Save{Batch: m.batch}))
 		m.batch = nil
@@ -243,6 +245,10 @@ func (m *Machine) settle() {
 		m.due.outbox = time.Time{}
 		m.outbox()
 	}
+	m.keep()
+	for _, ev := range m.replica.TakeCaught() {
+		m.note(Note{Fact: FactEvidence, Peer: ev.Account, Text: ev.Offence.String()})
+	}
 	m.scheduleFrame()
 }
 
@@ -254,7 +260,7 @@ func (m *Machine) applied(op *ledger.Op) {
 	switch own := op.Account == m.cfg.Self; {
 	case own && !m.landed(op):
 		m.save(record) // of a life that was forgotten: peers have brought it back
-	case !own && !m.beats.voted[id]:
+	case !own && !m.beats.voted[id] && !m.replica.Kept(id):
 		m.foreign = append(m.foreign, record)
 	}
 	delete(m.beats.voted, id)

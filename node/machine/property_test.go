@@ -298,7 +298,7 @@ func (m *Machine) summary() string {
 	for _, l := range sortedLanes(m) {
 		seq, head := m.replica.State().Head(m.cfg.Self, l)
 		text += fmt.Sprintf("lane %d: %d %s, flying %v, queued %d\n", l, seq, head.Short(),
-			m.lanes[l].flying != nil, len(m.lanes[l].queue))
+			len(m.lanes[l].flying), len(m.lanes[l].queue))
 	}
 	return text
 }

@@ -33,6 +33,12 @@ func (m *Machine) receiveGossip(kind wire.Kind, r *wire.Reader) error {
 			return err
 		}
 		m.takeOp(p2p.PeerID{}, op)
+	case wire.KindBundle:
+		b, err := replica.DecodeBundle(r.Fixed(r.Rest()))
+		if err != nil {
+			return err
+		}
+		m.takeBundle(p2p.PeerID{}, b)
 	case wire.KindFrame:
 		f, err := replica.DecodeFrame(r.Fixed(r.Rest()))
 		if err != nil {
@@ -81,9 +87,9 @@ func (m *Machine) receiveDirect(from p2p.PeerID, kind wire.Kind, r *wire.Reader)
 	case wire.KindHeads:
 		return deliver(r, takeHeads, func(v []uint32) { m.heads(from, v) })
 	case wire.KindItems:
-		return m.items(from, r)
+		return deliver(r, takeItems, func(v items) { m.items(from, v) })
 	case wire.KindWant:
-		return deliver(r, takeIDs, func(v []ledger.OpID) { m.wanted(from, v) })
+		return deliver(r, takeWant, func(v want) { m.wanted(from, v) })
 	default:
 		return errWay(kind)
 	}

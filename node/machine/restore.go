@@ -20,10 +20,8 @@ func (m *Machine) restore(saved Snapshot) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range past.frames {
-		if err := m.rememberFrame(f, past.ops); err != nil {
-			return err
-		}
+	if err := m.rememberFrames(&past); err != nil {
+		return err
 	}
 	for _, op := range inLaneOrder(past.ops) {
 		if err := m.rememberOp(op); err != nil {
@@ -38,6 +36,8 @@ func (m *Machine) restore(saved Snapshot) error {
 		}
 	}
 	m.replica.TakeApplied()
+	m.replica.TakeKept()
+	m.replica.TakeLinked()
 	m.restoreLanes()
 	m.restoreTasks()
 	return nil
@@ -62,23 +62,27 @@ func (rec Record) wrap(err error) error {
 
 // A past is what a former life saved of the ledger, its signatures verified.
 type past struct {
-	ops    map[ledger.OpID]*ledger.Op
-	frames []*replica.Frame // in order of their records
+	ops     map[ledger.OpID]*ledger.Op
+	bundles map[replica.BundleID]*replica.Bundle
+	frames  [][]*replica.Frame // by witness, in order of their numbers
 }
 
-// readPast reads the operations and frames of a snapshot and verifies them, many at
-// once: a disk may have been changed, and the replica verifies nothing.
+// readPast reads the operations, bundles and frames of a snapshot and verifies them,
+// many at once: a disk may have been changed, and the replica verifies nothing.
 func (m *Machine) readPast(saved Snapshot) (past, error) {
-	p := past{ops: make(map[ledger.OpID]*ledger.Op)}
-	batch := make([]p2p.Signed, 0, batchMax)
-	of := make([]int, 0, batchMax) // records of the batch
+	p := past{
+		ops: make(map[ledger.OpID]*ledger.Op), bundles: make(map[replica.BundleID]*replica.Bundle),
+		frames: make([][]*replica.Frame, len(m.cfg.Genesis.Ledger.Witnesses)),
+	}
+	batch := make([]p2p.Signed, 0, 2*batchMax)
+	of := make([]int, 0, 2*batchMax) // records of the batch
 	for i, rec := range saved {
-		if rec.Kind == RecordOp || rec.Kind == RecordFrame {
-			signed, err := p.read(rec, m.cfg.Genesis.Ledger.Witnesses)
-			if err != nil {
-				return past{}, rec.wrap(err)
-			}
-			batch, of = append(batch, signed), append(of, i)
+		signed, err := p.read(rec, m.cfg.Genesis.Ledger.Witnesses)
+		if err != nil {
+			return past{}, rec.wrap(err)
+		}
+		for _, s := range signed {
+			batch, of = append(batch, s), append(of, i)
 		}
 		if len(batch) < batchMax && i < len(saved)-1 {
 			continue
@@ -91,42 +95,89 @@ func (m *Machine) readPast(saved Snapshot) (past, error) {
 	return p, nil
 }
 
-// read adds an operation or a frame, and returns who must have signed what.
-func (p *past) read(rec Record, witnesses []ledger.Witness) (p2p.Signed, error) {
-	if rec.Kind == RecordOp {
+// read adds what a record holds of the ledger, and returns who must have signed what.
+func (p *past) read(rec Record, witnesses []ledger.Witness) ([]p2p.Signed, error) {
+	switch rec.Kind {
+	case RecordOp:
 		op, err := ledger.DecodeOp(rec.Value)
 		if err != nil {
-			return p2p.Signed{}, err
+			return nil, err
 		}
-		id := op.ID()
-		p.ops[id] = op
-		return p2p.Signed{Key: op.Account, Digest: p2p.Digest(id), Sig: op.Sig}, nil
+		p.ops[op.ID()] = op
+		return []p2p.Signed{signedBy(op)}, nil
+	case RecordBundle:
+		b, err := replica.DecodeBundle(rec.Value)
+		if err != nil {
+			return nil, err
+		}
+		p.bundles[b.ID()] = b
+		signed := make([]p2p.Signed, len(b.Ops))
+		for i, op := range b.Ops {
+			signed[i] = signedBy(op)
+		}
+		return signed, nil
+	case RecordFrame:
+		f, err := replica.DecodeFrame(rec.Value)
+		if err != nil {
+			return nil, err
+		}
+		if int(f.Witness) >= len(witnesses) {
+			return nil, fmt.Errorf("frame of witness %d: the genesis has %d", f.Witness, len(witnesses))
+		}
+		p.frames[f.Witness] = append(p.frames[f.Witness], f)
+		return []p2p.Signed{{Key: witnesses[f.Witness].Account, Digest: f.ID(), Sig: f.Sig}}, nil
+	default:
+		return nil, nil
 	}
-	f, err := replica.DecodeFrame(rec.Value)
-	if err != nil {
-		return p2p.Signed{}, err
-	}
-	if int(f.Witness) >= len(witnesses) {
-		return p2p.Signed{}, fmt.Errorf("frame of witness %d: the genesis has %d", f.Witness, len(witnesses))
-	}
-	p.frames = append(p.frames, f)
-	return p2p.Signed{Key: witnesses[f.Witness].Account, Digest: f.ID(), Sig: f.Sig}, nil
 }
 
-// rememberFrame adds a frame and then the operations it votes for. So neither are
-// there more votes for operations that are not here than the replica allows, nor
-// more operations that nobody has voted for. The replica may refuse another
-// witness's frame, which peers send again when it matters. An own frame is a promise.
-func (m *Machine) rememberFrame(f *replica.Frame, ops map[ledger.OpID]*ledger.Op) error {
+// signedBy returns what must hold of an operation.
+func signedBy(op *ledger.Op) p2p.Signed {
+	return p2p.Signed{Key: op.Account, Digest: op.SigningDigest(), Sig: op.Sig}
+}
+
+// rememberFrames adds the frames, each after those that it rests on.
+func (m *Machine) rememberFrames(p *past) error {
+	for more := true; more; {
+		more = false
+		for w := range p.frames {
+			for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
+				if err := m.rememberFrame(p.frames[w][0], p); err != nil {
+					return err
+				}
+				p.frames[w] = p.frames[w][1:]
+				more = true
+			}
+		}
+	}
+	if m.witness >= 0 && len(p.frames[m.witness]) > 0 {
+		f := p.frames[m.witness][0]
+		return fmt.Errorf("own frame %d, of witness %d: it rests on frames that are not here", f.Seq, f.Witness)
+	}
+	return nil // those of others come again, with what they rest on
+}
+
+// rememberFrame adds a frame and then what it votes for. So neither are there more
+// votes for operations that are not here than the replica allows, nor more operations
+// that nobody has voted for. The replica may refuse another witness's frame, which
+// peers send again when it matters. An own frame is a promise.
+func (m *Machine) rememberFrame(f *replica.Frame, p *past) error {
 	if out := m.replica.AddFrame(f); out == replica.Refused && int(f.Witness) == m.witness {
 		return fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, out)
 	}
+	for i := range f.Bundles {
+		if b := p.bundles[f.Bundles[i].ID]; b != nil {
+			if items, out := m.replica.ScreenBundle(b); out == 0 {
+				m.replica.AddBundle(b, items)
+			}
+		}
+	}
 	for _, id := range f.Votes {
-		op := ops[id]
+		op := p.ops[id]
 		if op == nil {
 			continue
 		}
-		delete(ops, id)
+		delete(p.ops, id)
 		if err := m.rememberOp(op); err != nil {
 			return err
 		}
@@ -138,7 +189,7 @@ func (m *Machine) rememberFrame(f *replica.Frame, ops map[ledger.OpID]*ledger.Op
 // one is a promise.
 func (m *Machine) rememberOp(op *ledger.Op) error {
 	own := op.Account == m.cfg.Self
-	out, res := m.addOp(op)
+	out, res := m.replica.AddOp(op)
 	if out == replica.Refused && (own || res != ledger.Full && res != ledger.Stale && res != ledger.Equivocation) {
 		return fmt.Errorf("operation %v of %v: %v", op.ID(), op.Account, res)
 	}
@@ -158,7 +209,7 @@ func inLaneOrder(ops map[ledger.OpID]*ledger.Op) []*ledger.Op {
 
 // remember takes the record if it is of a kind. What others need comes before them.
 func (m *Machine) remember(rec Record, kind RecordKind) error {
-	if rec.Kind < RecordFrame || rec.Kind > RecordTask {
+	if rec.Kind < RecordFrame || rec.Kind > RecordBundle {
 		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
 	}
 	if rec.Kind != kind {
@@ -176,27 +227,24 @@ func (m *Machine) remember(rec Record, kind RecordKind) error {
 		s := takeSale(r)
 		m.sales[s.lease] = s
 		return r.Close()
-	case RecordFrame, RecordOp: // are there already
+	case RecordFrame, RecordOp, RecordBundle: // are there already
 		return nil
 	default:
 		return nil
 	}
 }
 
-// saved remembers the last operation that was signed on the lane.
-func (q *lane) saved(op *ledger.Op) {
-	if q.flying == nil || q.flying.Seq < op.Seq {
-		q.flying = op
-	}
-}
+// saved remembers an operation that was signed on the lane.
+func (q *lane) saved(op *ledger.Op) { q.flying = append(q.flying, op) }
 
-// restoreLanes forgets the last operations that are applied. The others go out
-// again as they are: another one for the same place would be a fork.
+// restoreLanes forgets the operations that are applied, or whose place another one
+// has. The others go out again as they are: another one for the same place would be a
+// fork.
 func (m *Machine) restoreLanes() {
-	for _, q := range m.lanes { // order-free: each lane on its own
-		if q.flying != nil && m.replica.IsApplied(q.flying.ID()) {
-			q.flying = nil
-		}
+	for l, q := range m.lanes { // order-free: each lane on its own
+		head, _ := m.replica.State().Head(m.cfg.Self, l)
+		q.flying = slices.DeleteFunc(q.flying, func(op *ledger.Op) bool { return op.Seq <= head })
+		slices.SortFunc(q.flying, func(a, b *ledger.Op) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
 }
 
