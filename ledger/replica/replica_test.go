@@ -230,7 +230,8 @@ func TestNextFrame(t *testing.T) {
 		t.Fatalf("votes again: %v", got)
 	}
 	r.AddOp(second)
-	if f := r.NextFrame(3); f.Seq != 2 || f.Prev != own.ID() || f.Slot != 7 || !slices.Equal(f.Votes, []ledger.OpID{second.ID()}) {
+	f := r.NextFrame(3)
+	if f.Seq != 2 || f.Prev != own.ID() || f.Slot != 7 || !slices.Equal(f.Votes, []ledger.OpID{second.ID()}) {
 		t.Fatalf("next frame %+v, want the operation that follows the one that was voted for", f)
 	}
 	again := newReplica(t, g, 0)

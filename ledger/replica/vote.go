@@ -53,6 +53,10 @@ func (r *Replica) NextFrame(slot ledger.Slot) *Frame {
 		return nil
 	}
 	f.sort()
+	if len(r.witnesses[r.self].forks) > 0 && !r.tellsMore(f) { // what a forgotten life has told
+		r.unseen = false
+		return nil
+	}
 	return f
 }
 
