@@ -123,10 +123,13 @@ func (s *State) ApplyItem(it *Item) Result {
 	}
 	s.tx.Move(own, Burned(), op.Fee)
 	it.by.Apply(&s.tx, op, it.body)
-	at := s.laneAt(laneKey{op.Account, op.Lane})
+	at := s.laneAt(op.Account, op.Lane)
 	at.seq, at.head = op.Seq, it.ID
 	s.applied++
 	s.tx = Tx{}
+	if len(s.credits)+len(s.keys) > maxUnsettled {
+		s.settle()
+	}
 	return OK
 }
 
@@ -140,52 +143,29 @@ func (tx *Tx) claim(c *Claim) {
 		LaneOf(tx.op.Account, tx.op.Lane), a)
 }
 
-// laneAt returns a lane, made if need be.
-func (s *State) laneAt(k laneKey) *lane {
-	at := s.lanes[k]
-	if at == nil {
-		at = &lane{}
-		s.lanes[k] = at
-		s.owned[k.account] = append(s.owned[k.account], k.lane)
-	}
-	return at
-}
-
-// put adds money to a bucket; from and seq name the operation that does, for
-// credits.
-func (s *State) put(b Bucket, from laneKey, seq uint64, a Amount) {
+// put adds money to a bucket; op is the operation that does, for credits.
+func (s *State) put(b Bucket, op *Op, a Amount) {
 	s.sums[b.kind] += a // at most the total supply, as is every sum below
 	switch b.kind {
 	case inLane:
-		s.laneAt(laneKey{b.account, b.lane}).balance += a
+		s.laneAt(b.account, b.lane).balance += a
 	case inCredit:
-		s.putCredit(b.account, from, seq, a)
+		c := credit{to: s.holderAt(b.account), from: s.laneAt(op.Account, op.Lane), seq: op.Seq}
+		c.to.inbox.add(c.from, c.seq, a)
+		s.credits = append(s.credits, c)
 	case inEscrow:
 		s.escrows[b.op] += a
+		s.touch(EscrowKey(b.op))
 	case inPot:
 		s.pots[b.class] += a
+		s.touch(PotKey(b.class))
 	case inBond:
 		s.bonds[b.account] += a
+		s.touch(BondKey(b.account))
 	case inBurned: // its sum is all there is
 	default:
 		panic(fmt.Sprintf("ledger: put %s into %v", a, b))
 	}
-}
-
-// putCredit adds a credit, or adds to the one that the same operation made.
-func (s *State) putCredit(to Account, from laneKey, seq uint64, a Amount) {
-	box := s.inboxes[to]
-	if box == nil {
-		box = &inbox{from: map[laneKey][]gift{}}
-		s.inboxes[to] = box
-	}
-	box.total += a
-	gifts := box.from[from]
-	if n := len(gifts); n > 0 && gifts[n-1].seq == seq {
-		gifts[n-1].amount += a
-		return
-	}
-	box.from[from] = append(gifts, gift{seq: seq, amount: a})
 }
 
 // take removes money from a bucket, and reports false when it holds less.
@@ -193,16 +173,19 @@ func (s *State) take(b Bucket, a Amount) bool {
 	ok := false
 	switch b.kind {
 	case inLane:
-		at := s.laneAt(laneKey{b.account, b.lane})
+		at := s.laneAt(b.account, b.lane)
 		at.balance, ok = less(at.balance, a)
 	case inCredit:
 		ok = s.takeCredits(b, a)
 	case inEscrow:
 		ok = takeFrom(s.escrows, b.op, a)
+		s.touch(EscrowKey(b.op))
 	case inPot:
 		ok = takeFrom(s.pots, b.class, a)
+		s.touch(PotKey(b.class))
 	case inBond:
 		ok = takeFrom(s.bonds, b.account, a)
+		s.touch(BondKey(b.account))
 	case inBurned: // nothing comes back
 	}
 	if ok {
@@ -213,27 +196,22 @@ func (s *State) take(b Bucket, a Amount) bool {
 
 // takeCredits removes the credits that a claim names, which must add up to a.
 func (s *State) takeCredits(b Bucket, a Amount) bool {
-	box := s.inboxes[b.account]
-	from := laneKey{Account(b.op), b.lane}
-	gifts := box.from[from]
-	var sum Amount
-	n := 0
-	for n < len(gifts) && gifts[n].seq <= b.upto {
-		sum += gifts[n].amount
-		n++
+	box := &s.holderAt(b.account).inbox
+	i, ok := box.find(s.lane(Account(b.op), b.lane))
+	if !ok {
+		return false
 	}
+	gifts := box.sources[i].gifts
+	n, sum := upto(gifts, b.upto)
 	if sum != a {
 		return false
 	}
-	box.total -= sum
-	if n < len(gifts) {
-		box.from[from] = append([]gift(nil), gifts[n:]...)
-		return true
+	for _, g := range gifts[:n] {
+		if g.leaf != 0 {
+			s.tree.remove(g.leaf)
+		}
 	}
-	delete(box.from, from)
-	if len(box.from) == 0 {
-		delete(s.inboxes, b.account)
-	}
+	box.drop(i, n, sum)
 	return true
 }
 

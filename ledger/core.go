@@ -168,8 +168,8 @@ func (core) Apply(tx *Tx, op *Op, body any) {
 	}
 }
 
-// Leaves implements Contract.
-func (core) Leaves(func(key, value []byte)) {}
+// Leaf implements Contract.
+func (core) Leaf([]byte) ([]byte, bool) { return nil, false }
 
 // Reset implements Contract.
 func (core) Reset() {}
