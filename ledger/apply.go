@@ -127,7 +127,7 @@ func (s *State) ApplyItem(it *Item) Result {
 	at.seq, at.head = op.Seq, it.ID
 	s.applied++
 	s.tx = Tx{}
-	if len(s.credits)+len(s.keys) > maxUnsettled {
+	if len(s.keys) > maxKeys {
 		s.settle()
 	}
 	return OK
@@ -150,9 +150,9 @@ func (s *State) put(b Bucket, op *Op, a Amount) {
 	case inLane:
 		s.laneAt(b.account, b.lane).balance += a
 	case inCredit:
-		c := credit{to: s.holderAt(b.account), from: s.laneAt(op.Account, op.Lane), seq: op.Seq}
-		c.to.inbox.add(c.from, c.seq, a)
-		s.credits = append(s.credits, c)
+		to := s.holderAt(b.account)
+		to.inbox.add(s.laneAt(op.Account, op.Lane), op.Seq, a)
+		s.touchHolder(to)
 	case inEscrow:
 		s.escrows[b.op] += a
 		s.touch(EscrowKey(b.op))

@@ -1,13 +1,12 @@
 package ledger
 
-import "slices"
-
 // A holder is what the state knows of an account's lanes and credits.
 type holder struct {
-	id    Account
-	zero  lane // lane 0, which every account has
-	more  []*lane
-	inbox inbox
+	id      Account
+	zero    lane // lane 0, which every account has
+	more    []*lane
+	inbox   inbox
+	touched bool // a lane or the inbox has changed since the tree was brought up to it
 }
 
 // A lane is a sequence of operations and its money.
@@ -18,7 +17,7 @@ type lane struct {
 	owner   *holder
 	leaf    uint32 // in the tree, 0 for none
 	number  Lane
-	touched bool // changed since the tree was
+	touched bool // changed since the tree was brought up to it
 }
 
 // lane returns a lane, nil if nothing has ever been in it.
@@ -75,11 +74,17 @@ func (s *State) laneAt(account Account, l Lane) *lane {
 		at = &lane{owner: h, number: l}
 		h.more = append(h.more, at)
 	}
-	if !at.touched {
-		at.touched = true
-		s.lanes = append(s.lanes, at)
-	}
+	at.touched = true
+	s.touchHolder(h)
 	return at
+}
+
+// touchHolder notes that leaves of an account may have changed.
+func (s *State) touchHolder(h *holder) {
+	if !h.touched {
+		h.touched = true
+		s.touched = append(s.touched, h)
+	}
 }
 
 // An inbox holds the credits that an account has not claimed, by source, in no
@@ -95,6 +100,7 @@ type inbox struct {
 type giver struct {
 	from  *lane
 	gifts []gift
+	fresh int // at the end of gifts, that have changed since the tree was brought up to them
 }
 
 // A gift is a credit as its source's list holds it.
@@ -129,27 +135,6 @@ func (b *inbox) of(from *lane) []gift {
 	return nil
 }
 
-// gift returns the credit of an operation, nil if it is not there.
-func (b *inbox) gift(from *lane, seq uint64) *gift {
-	gifts := b.of(from)
-	if i, ok := slices.BinarySearchFunc(gifts, seq, gift.compare); ok {
-		return &gifts[i]
-	}
-	return nil
-}
-
-// compare orders credits of one source.
-func (g gift) compare(seq uint64) int {
-	switch {
-	case g.seq < seq:
-		return -1
-	case g.seq > seq:
-		return 1
-	default:
-		return 0
-	}
-}
-
 // upto returns how many of the credits a claim takes, and what they add up to.
 func upto(gifts []gift, seq uint64) (n int, sum Amount) {
 	for n < len(gifts) && gifts[n].seq <= seq {
@@ -176,12 +161,14 @@ func (b *inbox) add(from *lane, seq uint64, a Amount) {
 			b.index[from] = i
 		}
 	}
-	gifts := b.sources[i].gifts
-	if n := len(gifts); n > 0 && gifts[n-1].seq == seq {
-		gifts[n-1].amount += a
+	at := &b.sources[i]
+	if n := len(at.gifts); n > 0 && at.gifts[n-1].seq == seq {
+		at.gifts[n-1].amount += a
+		at.fresh = max(at.fresh, 1)
 		return
 	}
-	b.sources[i].gifts = append(gifts, gift{seq: seq, amount: a})
+	at.gifts = append(at.gifts, gift{seq: seq, amount: a})
+	at.fresh++
 }
 
 // drop removes the first n credits of a source, which add up to sum.
@@ -190,6 +177,7 @@ func (b *inbox) drop(i, n int, sum Amount) {
 	at := &b.sources[i]
 	if n < len(at.gifts) {
 		at.gifts = at.gifts[:copy(at.gifts, at.gifts[n:])]
+		at.fresh = min(at.fresh, len(at.gifts))
 		return
 	}
 	last := len(b.sources) - 1

@@ -79,51 +79,69 @@ func (s *State) Root() p2p.Digest {
 	return *s.tree.digest(s.tree.root)
 }
 
-// maxUnsettled is how many credits and keys may wait for the tree. More would take
-// memory without end on a node that asks for no root.
-const maxUnsettled = 1 << 14
+// maxKeys is how many keys may wait for the tree. More would take memory without
+// end on a node that asks for no root.
+const maxKeys = 1 << 14
 
-// touch notes that the leaf of a key may have changed. Lanes and credits have notes
-// of their own, because every operation changes them.
+// touch notes that the leaf of a key may have changed.
 func (s *State) touch(k Key) { s.keys = append(s.keys, k) }
 
 // settle brings the tree up to the state, but for the hashes of nodes.
 func (s *State) settle() {
-	for _, l := range s.lanes {
-		l.leaf, l.touched = s.refresh(l, l.leaf), false
-	}
-	for _, c := range s.credits {
-		if g := c.to.inbox.gift(c.from, c.seq); g != nil {
-			g.leaf = s.refresh(c, g.leaf)
-		}
-	}
 	s.touch(BurnedKey())
-	for _, k := range s.keys {
-		s.refresh(k, s.tree.leafOf([]byte(k)))
+	var fresh []newLeaf
+	for _, h := range s.touched {
+		s.settleHolder(h, &fresh)
 	}
-	clear(s.lanes)
-	clear(s.credits)
+	for _, k := range s.keys {
+		s.refresh(k, s.tree.leafOf([]byte(k)), nil, &fresh)
+	}
+	clear(s.touched)
 	clear(s.keys)
-	s.lanes, s.credits, s.keys = s.lanes[:0], s.credits[:0], s.keys[:0]
+	s.touched, s.keys = s.touched[:0], s.keys[:0]
+	s.tree.insertAll(fresh)
 }
 
-// refresh makes a leaf what its owner says, and returns its number. 0 is no leaf,
-// before and after.
-func (s *State) refresh(owner leafOwner, leaf uint32) uint32 {
+// settleHolder does so for an account's lanes and credits.
+func (s *State) settleHolder(h *holder, fresh *[]newLeaf) {
+	h.touched = false
+	for i := -1; i < len(h.more); i++ {
+		l := &h.zero
+		if i >= 0 {
+			l = h.more[i]
+		}
+		if l.touched {
+			l.touched = false
+			s.refresh(l, l.leaf, &l.leaf, fresh)
+		}
+	}
+	for i := range h.inbox.sources {
+		src := &h.inbox.sources[i]
+		for j := len(src.gifts) - src.fresh; j < len(src.gifts); j++ {
+			g := &src.gifts[j]
+			s.refresh(credit{to: h, from: src.from, gift: *g}, g.leaf, &g.leaf, fresh)
+		}
+		src.fresh = 0
+	}
+}
+
+// refresh makes a leaf what its owner says, leaf 0 being none. A new leaf goes to the
+// batch, with the place where its number is to be written, if any.
+func (s *State) refresh(owner leafOwner, leaf uint32, place *uint32, fresh *[]newLeaf) {
 	key := owner.appendKey(s.keyBuf[:0])
 	value, ok := owner.appendValue(s, s.valueBuf[:0])
 	s.keyBuf, s.valueBuf = key, value
 	switch {
 	case !ok && leaf != 0:
 		s.tree.remove(leaf)
-		return 0
+		if place != nil {
+			*place = 0
+		}
 	case !ok:
-		return 0
 	case leaf != 0:
-		s.tree.set(leaf, leafHash(key, value))
-		return leaf
+		s.tree.set(leaf, owner, leafHash(key, value))
 	default:
-		return s.tree.insert(pathOf(key), owner, leafHash(key, value))
+		*fresh = append(*fresh, newLeaf{pathOf(key), leafHash(key, value), owner, place})
 	}
 }
 
@@ -137,11 +155,11 @@ func (l *lane) appendValue(_ *State, b []byte) ([]byte, bool) {
 	return append(b, l.head[:]...), l.seq > 0 || l.balance > 0
 }
 
-// A credit names a gift for the tree.
+// A credit is a gift for the tree.
 type credit struct {
 	to   *holder
 	from *lane
-	seq  uint64
+	gift
 }
 
 // appendKey implements leafOwner.
@@ -150,13 +168,7 @@ func (c credit) appendKey(b []byte) []byte {
 }
 
 // appendValue implements leafOwner.
-func (c credit) appendValue(_ *State, b []byte) ([]byte, bool) {
-	g := c.to.inbox.gift(c.from, c.seq)
-	if g == nil {
-		return b, false
-	}
-	return appendAmount(b, g.amount)
-}
+func (c credit) appendValue(_ *State, b []byte) ([]byte, bool) { return appendAmount(b, c.amount) }
 
 // appendAmount appends the value of a leaf that holds money, and false for none.
 func appendAmount(b []byte, a Amount) ([]byte, bool) {

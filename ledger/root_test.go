@@ -151,10 +151,11 @@ func TestTreeHasNoHistory(t *testing.T) {
 				delete(places, n.key)
 				delete(leaves, k)
 			case there:
-				tr.set(leaf, hash)
+				tr.set(leaf, n, hash)
 				leaves[k] = []byte{n.value}
 			default:
-				places[n.key] = tr.insert(pathOf([]byte(k)), n, hash)
+				p := pathOf([]byte(k))
+				places[n.key] = tr.insert(&p, n, hash)
 				leaves[k] = []byte{n.value}
 			}
 			if got := tr.leafOf([]byte(k)); got != places[n.key] {

@@ -31,10 +31,9 @@ type State struct {
 	tx      Tx // the one that Apply hands out
 
 	tree     tree
-	lanes    []*lane  // touched since the tree was brought up to the state
-	credits  []credit // the same
-	keys     []Key    // the same; one may stand here more than once
-	keyBuf   []byte   // for refresh
+	touched  []*holder // since the tree was brought up to the state
+	keys     []Key     // the same for all that holders do not hold; some more than once
+	keyBuf   []byte    // for refresh
 	valueBuf []byte
 }
 
@@ -77,7 +76,7 @@ func (s *State) endow() {
 	s.classes = map[Account]int{}
 	s.sums = [bucketKinds]Amount{}
 	s.applied, s.total = 0, 0
-	s.tree, s.lanes, s.credits, s.keys = tree{}, nil, nil, nil
+	s.tree, s.touched, s.keys = tree{}, nil, nil
 	for _, a := range s.genesis.Alloc {
 		s.put(LaneOf(a.Account, 0), nil, a.Amount)
 		s.total += a.Amount

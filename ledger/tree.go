@@ -2,10 +2,11 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/pinfi/pinfi/p2p"
 )
@@ -24,7 +25,7 @@ type path = p2p.Digest
 
 // pathOf returns the path of a key.
 func pathOf(key []byte) path {
-	var buf [128]byte
+	var buf [1 + MaxKey]byte
 	return sha256.Sum256(append(append(buf[:0], hashPath), key...))
 }
 
@@ -134,26 +135,61 @@ func (t *tree) near(p *path) uint32 {
 	return at.number()
 }
 
-// insert adds a leaf that is not there and returns its number.
-func (t *tree) insert(p path, owner leafOwner, hash p2p.Digest) uint32 {
-	near := t.near(&p)
-	leaf := t.leaves.take()
-	t.leaves.at[leaf] = treeLeaf{hash: hash, owner: owner}
-	if near == 0 {
-		t.root = leafRef(leaf)
-		return leaf
+// A newLeaf is a leaf to be inserted, and where its number is to be written, if
+// anywhere.
+type newLeaf struct {
+	path  path
+	hash  p2p.Digest
+	owner leafOwner
+	place *uint32
+}
+
+// insertAll inserts leaves in the order of their paths, because neighbours then lie
+// close in memory and are found fast: for a million it takes a third of the time. A
+// path may come more than once if its leaf has no place.
+func (t *tree) insertAll(fresh []newLeaf) {
+	type head struct {
+		first uint64 // eight bytes of the path; what they do not tell apart may come in any order
+		i     int
 	}
-	var buf [128]byte
+	order := make([]head, len(fresh))
+	for i := range fresh {
+		order[i] = head{binary.BigEndian.Uint64(fresh[i].path[:]), i}
+	}
+	slices.SortFunc(order, func(a, b head) int { return cmp.Compare(a.first, b.first) })
+	t.leaves.at = slices.Grow(t.leaves.at, len(fresh))
+	t.nodes.at = slices.Grow(t.nodes.at, len(fresh))
+	for _, o := range order {
+		l := &fresh[o.i]
+		leaf := t.insert(&l.path, l.owner, l.hash)
+		if l.place != nil {
+			*l.place = leaf
+		}
+	}
+}
+
+// insert adds a leaf and returns its number. If its path has one, it is that.
+func (t *tree) insert(p *path, owner leafOwner, hash p2p.Digest) uint32 {
+	near := t.near(p)
+	if near == 0 {
+		t.root = leafRef(t.newLeaf(owner, hash))
+		return t.root.number()
+	}
+	var buf [MaxKey]byte
 	other := pathOf(t.leaves.at[near].owner.appendKey(buf[:0]))
-	bit := parting(&p, &other)
+	bit, differ := parting(p, &other)
+	if !differ {
+		t.set(near, owner, hash)
+		return near
+	}
 	below, up := leafRef(near), t.leaves.at[near].up
 	for up != 0 && t.nodes.at[up].bit > bit {
 		below, up = nodeRef(up), t.nodes.at[up].up
 	}
-	node := t.nodes.take()
+	leaf, node := t.newLeaf(owner, hash), t.nodes.take()
 	n := &t.nodes.at[node]
 	n.bit, n.stale = bit, true
-	side := turn(&p, bit)
+	side := turn(p, bit)
 	n.kids[side], n.kids[1-side] = leafRef(leaf), below
 	t.hang(nodeRef(node), below, up)
 	t.setUp(leafRef(leaf), node)
@@ -162,14 +198,21 @@ func (t *tree) insert(p path, owner leafOwner, hash p2p.Digest) uint32 {
 	return leaf
 }
 
-// parting returns the first bit in which two paths differ.
-func parting(a, b *path) uint8 {
+// newLeaf returns the number of a leaf that hangs nowhere yet.
+func (t *tree) newLeaf(owner leafOwner, hash p2p.Digest) uint32 {
+	leaf := t.leaves.take()
+	t.leaves.at[leaf] = treeLeaf{hash: hash, owner: owner}
+	return leaf
+}
+
+// parting returns the first bit in which two paths differ, and false if none does.
+func parting(a, b *path) (bit uint8, differ bool) {
 	for i := 0; i < len(a); i += 8 {
 		if x := binary.BigEndian.Uint64(a[i:]) ^ binary.BigEndian.Uint64(b[i:]); x != 0 {
-			return uint8(8*i + bits.LeadingZeros64(x))
+			return uint8(8*i + bits.LeadingZeros64(x)), true
 		}
 	}
-	panic(fmt.Sprintf("ledger: two leaves of one path %s", a))
+	return 0, false
 }
 
 // remove takes a leaf out, and its place with it.
@@ -212,9 +255,10 @@ func (t *tree) setUp(r ref, up uint32) {
 	t.nodes.at[r.number()].up = up
 }
 
-// set gives a leaf another hash.
-func (t *tree) set(leaf uint32, hash p2p.Digest) {
+// set gives a leaf another owner and hash.
+func (t *tree) set(leaf uint32, owner leafOwner, hash p2p.Digest) {
 	l := &t.leaves.at[leaf]
+	l.owner = owner
 	if l.hash != hash {
 		l.hash = hash
 		t.spoil(l.up)
@@ -247,7 +291,7 @@ func (t *tree) digest(r ref) *p2p.Digest {
 func (t *tree) leafOf(key []byte) uint32 {
 	p := pathOf(key)
 	near := t.near(&p)
-	var buf [128]byte
+	var buf [MaxKey]byte
 	if near == 0 || !bytes.Equal(t.leaves.at[near].owner.appendKey(buf[:0]), key) {
 		return 0
 	}
