@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/pinfi/pinfi/p2p"
@@ -10,6 +11,9 @@ import (
 // A Key names a leaf of the state: a tag and what tells leaves of that tag apart.
 // docs/spec/ledger.md says what the leaves hold.
 type Key string
+
+// String returns the key in hexadecimal digits: its bytes are not text.
+func (k Key) String() string { return hex.EncodeToString([]byte(k)) }
 
 // The first byte of a key. That of the i-th contract's keys is leafContract+i.
 const (
