@@ -67,20 +67,24 @@ func (s *State) Check(op *Op) Result {
 // CheckItem is Check without preparing again.
 func (s *State) CheckItem(it *Item) Result {
 	op := it.Op
-	seq, head := s.Head(op.Account, op.Lane)
-	if op.Seq != seq+1 {
+	var own lane
+	if at := s.lane(op.Account, op.Lane); at != nil {
+		own = *at
+	}
+	if op.Seq != own.seq+1 {
 		return BadSeq
 	}
-	if op.Prev != head {
+	if op.Prev != own.head {
 		return BadPrev
 	}
-	sum := s.Spendable(op.Account, op.Lane)
+	sum := own.balance
 	for i := range op.Claims {
 		c := &op.Claims[i]
-		if at, _ := s.Head(c.From, c.Lane); at < c.Upto {
+		from := s.lane(c.From, c.Lane)
+		if c.Upto > 0 && (from == nil || from.seq < c.Upto) {
 			return BadClaim
 		}
-		sum += s.claimable(op.Account, c)
+		sum += s.claimable(op.Account, from, c.Upto)
 	}
 	if sum < op.Fee {
 		return InsufficientBalance
@@ -135,7 +139,7 @@ func (s *State) ApplyItem(it *Item) Result {
 
 // claim moves the credits that c takes into the operation's lane.
 func (tx *Tx) claim(c *Claim) {
-	a := tx.state.claimable(tx.op.Account, c)
+	a := tx.state.claimable(tx.op.Account, tx.state.lane(c.From, c.Lane), c.Upto)
 	if a == 0 {
 		return
 	}

@@ -37,8 +37,8 @@ func (h *holder) lane(l Lane) *lane {
 // asks for the same few accounts again and again: recent answers them.
 func (s *State) holder(account Account) *holder {
 	slot := &s.recent[account[0]%uint8(len(s.recent))]
-	if *slot != nil && (*slot).id == account {
-		return *slot
+	if h := *slot; h != nil && h.id == account {
+		return h
 	}
 	h := s.holders[account]
 	if h != nil {

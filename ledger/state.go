@@ -126,7 +126,8 @@ func (s *State) Spendable(account Account, l Lane) Amount {
 func (s *State) Funds(op *Op) Amount {
 	sum := s.Spendable(op.Account, op.Lane)
 	for i := range op.Claims {
-		sum += s.claimable(op.Account, &op.Claims[i])
+		c := &op.Claims[i]
+		sum += s.claimable(op.Account, s.lane(c.From, c.Lane), c.Upto)
 	}
 	rest, _ := sum.Sub(op.Fee)
 	if op.Fee > sum {
@@ -135,13 +136,13 @@ func (s *State) Funds(op *Op) Amount {
 	return rest
 }
 
-// claimable returns what a claim would take now.
-func (s *State) claimable(account Account, c *Claim) Amount {
+// claimable returns what an account's claim of a lane's credits would take now.
+func (s *State) claimable(account Account, from *lane, seq uint64) Amount {
 	h := s.holder(account)
-	if h == nil {
+	if h == nil || from == nil {
 		return 0
 	}
-	_, sum := upto(h.inbox.of(s.lane(c.From, c.Lane)), c.Upto)
+	_, sum := upto(h.inbox.of(from), seq)
 	return sum
 }
 
