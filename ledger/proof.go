@@ -65,7 +65,7 @@ func (p *Proof) Verify(root p2p.Digest, k Key) (value []byte, present bool, err 
 	for i := len(p.Steps) - 1; i >= 0; i-- {
 		step := &p.Steps[i]
 		side := turn(&own, step.Bit)
-		if side != turn(&path, step.Bit) || i > 0 && step.Bit <= p.Steps[i-1].Bit {
+		if side != turn(&path, step.Bit) {
 			return nil, false, fmt.Errorf("proof of %s, step %d at bit %d: %w", k, i, step.Bit, ErrProofPath)
 		}
 		if side == 0 {
