@@ -41,14 +41,16 @@ func idBytes(op *Op) []byte {
 
 // asked returns keys of every kind that the state has, and of every kind that it has not.
 func asked(open OpID) (present, absent map[string]Key) {
-	return map[string]Key{
-			"lane": LaneKey(who('a'), 0), "credit": CreditKey(who('b'), who('b'), 1, 1), "escrow": EscrowKey(open),
-			"pot": PotKey("gpu"), "bond": BondKey(who('w')), "device": DeviceKey(who('c'), "gpu"), "burned": BurnedKey(),
-		}, map[string]Key{
-			"lane": LaneKey(who('a'), 1), "credit": CreditKey(who('b'), who('b'), 1, 2), "escrow": EscrowKey(OpID{1}),
-			"pot": PotKey("cpu"), "bond": BondKey(who('a')), "device": DeviceKey(who('c'), "cpu"),
-			"contract": ContractKey(0, open[:]), "nothing": "",
-		}
+	present = map[string]Key{
+		"lane": LaneKey(who('a'), 0), "credit": CreditKey(who('b'), who('b'), 1, 1), "escrow": EscrowKey(open),
+		"pot": PotKey("gpu"), "bond": BondKey(who('w')), "device": DeviceKey(who('c'), "gpu"), "burned": BurnedKey(),
+	}
+	absent = map[string]Key{
+		"lane": LaneKey(who('a'), 1), "credit": CreditKey(who('b'), who('b'), 1, 2), "escrow": EscrowKey(OpID{1}),
+		"pot": PotKey("cpu"), "bond": BondKey(who('a')), "device": DeviceKey(who('c'), "cpu"),
+		"contract": ContractKey(0, open[:]), "nothing": "",
+	}
+	return present, absent
 }
 
 // [LED-51] A proof shows what the state holds under a key, and that it holds nothing.
