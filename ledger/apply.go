@@ -131,7 +131,7 @@ func (s *State) ApplyItem(it *Item) Result {
 	at.seq, at.head = op.Seq, it.ID
 	s.applied++
 	s.tx = Tx{}
-	if len(s.keys) > maxKeys {
+	if len(s.changed) > maxKeys {
 		s.settle()
 	}
 	return OK
@@ -166,6 +166,8 @@ func (s *State) put(b Bucket, op *Op, a Amount) {
 	case inBond:
 		s.bonds[b.account] += a
 		s.touch(BondKey(b.account))
+	case inProviderBond:
+		s.pledge(b.account, b.class, a)
 	case inBurned: // its sum is all there is
 	default:
 		panic(fmt.Sprintf("ledger: put %s into %v", a, b))
@@ -190,6 +192,9 @@ func (s *State) take(b Bucket, a Amount) bool {
 	case inBond:
 		ok = takeFrom(s.bonds, b.account, a)
 		s.touch(BondKey(b.account))
+	case inProviderBond:
+		ok = takeFrom(s.pledges[b.account], b.class, a)
+		s.touch(ProviderBondKey(b.account, b.class))
 	case inBurned: // nothing comes back
 	}
 	if ok {

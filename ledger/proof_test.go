@@ -9,45 +9,42 @@ import (
 	"pgregory.net/rapid"
 )
 
-// storied returns a state with a leaf of every kind, and the operation that set the
-// escrow aside that is still there.
-func storied(t testing.TB) (*State, OpID) {
-	s := newState(t)
-	var open OpID
-	for _, amount := range []byte{100, 64} {
-		op := draft(s, who('a'), 0, KindLeaseOpen, []byte{7: amount})
-		op.Fee = 10
+// storied returns a state with a leaf of every kind, the operation that set the escrow
+// aside that is still there, and a hash lock.
+func storied(t testing.TB) (s *State, open, lock OpID) {
+	s = newState(t)
+	apply := func(op *Op) OpID {
+		t.Helper()
 		if r := s.Apply(op); r != OK {
 			t.Fatal(r)
 		}
+		return op.ID()
+	}
+	for _, amount := range []byte{100, 64} {
+		op := draft(s, who('a'), 0, KindLeaseOpen, []byte{7: amount})
+		op.Fee = 10
+		open = apply(op)
 		if amount == 100 {
-			if r := s.Apply(draft(s, who('b'), 1, KindLeaseClose, bytes.Clone(idBytes(op)))); r != OK {
-				t.Fatal(r)
-			}
+			apply(draft(s, who('b'), 1, KindLeaseClose, bytes.Clone(open[:])))
 		}
-		open = op.ID()
 	}
-	if r := s.Apply(draft(s, who('c'), 0, KindDeviceRegister, DeviceRegister{"gpu", 9}.Encode())); r != OK {
-		t.Fatal(r)
-	}
-	return s, open
-}
-
-// idBytes returns the id of an operation as a slice.
-func idBytes(op *Op) []byte {
-	id := op.ID()
-	return id[:]
+	apply(draft(s, who('c'), 0, KindDeviceRegister, DeviceRegister{"gpu", 9}.Encode()))
+	apply(draft(s, who('a'), 0, KindStakeBond, StakeBond{Role: RoleProvider, Amount: 6, Class: "gpu"}.Encode()))
+	lock = apply(draft(s, who('a'), 0, KindHashLock, HashLock{To: who('b'), Amount: 5, Hash: [32]byte{7}}.Encode()))
+	return s, open, lock
 }
 
 // asked returns keys of every kind that the state has, and of every kind that it has not.
-func asked(open OpID) (present, absent map[string]Key) {
+func asked(open, lock OpID) (present, absent map[string]Key) {
 	present = map[string]Key{
 		"lane": LaneKey(who('a'), 0), "credit": CreditKey(who('b'), who('b'), 1, 1), "escrow": EscrowKey(open),
 		"pot": PotKey("gpu"), "bond": BondKey(who('w')), "device": DeviceKey(who('c'), "gpu"), "burned": BurnedKey(),
+		"provider-bond": ProviderBondKey(who('a'), "gpu"), "witness-key": WitnessKeyKey(who('w')), "lock": LockKey(lock),
 	}
 	absent = map[string]Key{
 		"lane": LaneKey(who('a'), 1), "credit": CreditKey(who('b'), who('b'), 1, 2), "escrow": EscrowKey(OpID{1}),
 		"pot": PotKey("cpu"), "bond": BondKey(who('a')), "device": DeviceKey(who('c'), "cpu"),
+		"provider-bond": ProviderBondKey(who('a'), "cpu"), "witness-key": WitnessKeyKey(who('a')), "lock": LockKey(open),
 		"contract": ContractKey(0, open[:]), "nothing": "",
 	}
 	return present, absent
@@ -83,11 +80,28 @@ func TestProve(t *testing.T) {
 	})
 }
 
+// [LED-51] A credit to which its operation adds after a root was asked for is proven
+// with what it holds now.
+func TestProveGrownCredit(t *testing.T) {
+	s := newState(t)
+	op := draft(s, who('a'), 0, KindTransfer, nil)
+	k := CreditKey(who('d'), op.Account, op.Lane, op.Seq)
+	for _, want := range []Amount{5, 10} {
+		s.put(CreditTo(who('d')), op, 5)
+		p := s.Prove(k)
+		value, present, err := p.Verify(s.Root(), k)
+		if b, _ := appendAmount(nil, want); err != nil || !present || !bytes.Equal(value, b) {
+			t.Errorf("%d atoms: proven %x, present %v, %v", want, value, present, err)
+		}
+		wantRoot(t, s)
+	}
+}
+
 // [LED-52] A proof has one encoding, as the vectors show.
 func TestProofVectors(t *testing.T) {
-	s, open := storied(t)
+	s, open, lock := storied(t)
 	wantRoot(t, s)
-	present, absent := asked(open)
+	present, absent := asked(open, lock)
 	for want, keys := range map[bool]map[string]Key{true: present, false: absent} {
 		for name, k := range keys {
 			p := s.Prove(k)
@@ -107,8 +121,8 @@ func TestProofVectors(t *testing.T) {
 
 // [LED-53] A proof of which a byte was changed is refused.
 func FuzzProof(f *testing.F) {
-	s, open := storied(f)
-	present, absent := asked(open)
+	s, open, lock := storied(f)
+	present, absent := asked(open, lock)
 	for _, keys := range []map[string]Key{present, absent} {
 		for _, k := range keys {
 			p := s.Prove(k)
@@ -146,8 +160,8 @@ func FuzzProof(f *testing.F) {
 
 // TestProofRefuses changes every byte of proofs, and tells lies about where things are.
 func TestProofRefuses(t *testing.T) {
-	s, open := storied(t)
-	present, absent := asked(open)
+	s, open, lock := storied(t)
+	present, absent := asked(open, lock)
 	for _, keys := range []map[string]Key{present, absent} {
 		for name, k := range keys {
 			whole := s.Prove(k)

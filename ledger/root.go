@@ -24,6 +24,9 @@ const (
 	leafBond
 	leafDevice
 	leafBurned
+	leafProviderBond
+	leafWitnessKey
+	leafLock
 	leafContract uint8 = 16
 )
 
@@ -50,7 +53,7 @@ func EscrowKey(id OpID) Key { return Key(append([]byte{leafEscrow}, id[:]...)) }
 // PotKey is the key of what waits for the stakers of a class.
 func PotKey(class Class) Key { return Key(append([]byte{leafPot}, class...)) }
 
-// BondKey is the key of an account's stake.
+// BondKey is the key of an account's bond as a witness.
 func BondKey(account Account) Key { return Key(append([]byte{leafBond}, account[:]...)) }
 
 // DeviceKey is the key of an account's device of a class: its leaf holds the
@@ -61,6 +64,18 @@ func DeviceKey(owner Account, class Class) Key {
 
 // BurnedKey is the key of what was burned. Every state has its leaf.
 func BurnedKey() Key { return Key([]byte{leafBurned}) }
+
+// ProviderBondKey is the key of an account's bond as a provider of a class.
+func ProviderBondKey(account Account, class Class) Key {
+	return Key(append(append([]byte{leafProviderBond}, account[:]...), class...))
+}
+
+// WitnessKeyKey is the key of the leaf that holds the VRF key of a witness.
+func WitnessKeyKey(account Account) Key { return Key(append([]byte{leafWitnessKey}, account[:]...)) }
+
+// LockKey is the key of a hash lock, claimed or not: its leaf holds the owner, the
+// owner's lane, the body and the id of the claim.
+func LockKey(id OpID) Key { return Key(append([]byte{leafLock}, id[:]...)) }
 
 // ContractKey is the key of a leaf of a contract: the i-th of those handed to New,
 // from 0. The contract gives its keys their meaning.
@@ -88,7 +103,7 @@ func (s *State) Root() p2p.Digest {
 const maxKeys = 1 << 14
 
 // touch notes that the leaf of a key may have changed.
-func (s *State) touch(k Key) { s.keys = append(s.keys, k) }
+func (s *State) touch(k Key) { s.changed = append(s.changed, k) }
 
 // settle brings the tree up to the state, but for the hashes of nodes.
 func (s *State) settle() {
@@ -97,12 +112,12 @@ func (s *State) settle() {
 	for _, h := range s.touched {
 		s.settleHolder(h, &fresh)
 	}
-	for _, k := range s.keys {
+	for _, k := range s.changed {
 		s.refresh(k, s.tree.leafOf([]byte(k)), nil, &fresh)
 	}
 	clear(s.touched)
-	clear(s.keys)
-	s.touched, s.keys = s.touched[:0], s.keys[:0]
+	clear(s.changed)
+	s.touched, s.changed = s.touched[:0], s.changed[:0]
 	s.tree.insertAll(fresh)
 }
 
@@ -200,6 +215,14 @@ func (k Key) appendValue(s *State, b []byte) ([]byte, bool) {
 	case leafBurned:
 		b, _ = appendAmount(b, s.sums[inBurned])
 		return b, true
+	case leafProviderBond:
+		return appendAmount(b, s.ProviderBondOf(Account([]byte(rest[:32])), Class(rest[32:])))
+	case leafWitnessKey:
+		key, ok := s.WitnessKey(Account([]byte(rest)))
+		return append(b, key[:]...), ok
+	case leafLock:
+		l, ok := s.Lock(OpID([]byte(rest)))
+		return l.appendTo(b), ok
 	default:
 		value, ok := s.contracts[k[0]-leafContract].Leaf([]byte(rest))
 		if len(value) > MaxValue || len(k) > MaxKey {

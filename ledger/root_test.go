@@ -49,6 +49,17 @@ func leavesOf(s *State) map[Key][]byte {
 			out[k] = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(out[k], d.Proven), d.Passed)
 		}
 	}
+	for account, bonds := range s.pledges {
+		for class, a := range bonds {
+			money(ProviderBondKey(account, class), a)
+		}
+	}
+	for account, key := range s.keys {
+		out[WitnessKeyKey(account)] = key[:]
+	}
+	for id, l := range s.locks {
+		out[LockKey(id)] = slices.Concat(l.Owner[:], []byte{byte(l.Lane)}, l.Encode(), l.Claim[:])
+	}
 	money(BurnedKey(), s.Supply().Burned)
 	for i, c := range s.contracts {
 		for id, by := range c.(*vault).closed {

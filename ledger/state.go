@@ -17,13 +17,16 @@ type State struct {
 	total     Amount // of all buckets, always
 	contracts []Contract
 	handlers  [256]Contract // by kind
-	places    [256]int      // by kind, of the handler among contracts
+	places    [256]int      // by kind, of the handler among contracts; -1 of core
 
 	holders map[Account]*holder
 	recent  [64]*holder // of those that were asked for, by the first byte
 	escrows map[OpID]Amount
 	pots    map[Class]Amount
-	bonds   map[Account]Amount
+	bonds   map[Account]Amount           // of witnesses
+	pledges map[Account]map[Class]Amount // bonds of providers
+	keys    map[Account]p2p.VRFKey       // of witnesses
+	locks   map[OpID]Lock
 	devices roster
 	classes map[Account]int     // devices of an owner
 	sums    [bucketKinds]Amount // what all buckets of a kind hold
@@ -32,7 +35,7 @@ type State struct {
 
 	tree     tree
 	touched  []*holder // since the tree was brought up to the state
-	keys     []Key     // the same for all that holders do not hold; some more than once
+	changed  []Key     // the same for all that holders do not hold; some more than once
 	keyBuf   []byte    // for refresh
 	valueBuf []byte
 }
@@ -72,17 +75,21 @@ func (s *State) endow() {
 	s.escrows = map[OpID]Amount{}
 	s.pots = map[Class]Amount{}
 	s.bonds = make(map[Account]Amount, len(s.genesis.Witnesses))
+	s.pledges = map[Account]map[Class]Amount{}
+	s.keys = make(map[Account]p2p.VRFKey, len(s.genesis.Witnesses))
+	s.locks = map[OpID]Lock{}
 	s.devices = roster{}
 	s.classes = map[Account]int{}
 	s.sums = [bucketKinds]Amount{}
 	s.applied, s.total = 0, 0
-	s.tree, s.touched, s.keys = tree{}, nil, nil
+	s.tree, s.touched, s.changed = tree{}, nil, nil
 	for _, a := range s.genesis.Alloc {
 		s.put(LaneOf(a.Account, 0), nil, a.Amount)
 		s.total += a.Amount
 	}
 	for _, w := range s.genesis.Witnesses {
 		s.put(Bond(w.Account), nil, w.Stake)
+		s.setWitnessKey(w.Account, w.VRF)
 		s.total += w.Stake
 	}
 }
@@ -192,6 +199,3 @@ func (s *State) EscrowOf(id OpID) Amount { return s.escrows[id] }
 
 // PotOf returns the money that waits for the stakers of a class.
 func (s *State) PotOf(class Class) Amount { return s.pots[class] }
-
-// BondOf returns an account's stake.
-func (s *State) BondOf(account Account) Amount { return s.bonds[account] }

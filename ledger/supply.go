@@ -6,9 +6,9 @@ import "fmt"
 type Supply struct {
 	Lanes    Amount // in lanes, ready to spend
 	Credits  Amount // made over, not yet claimed
-	Escrowed Amount // set aside by open leases
+	Escrowed Amount // set aside by open leases and hash locks
 	Pots     Amount // waiting for stakers
-	Bonded   Amount // stake
+	Bonded   Amount // bonds of witnesses and of providers
 	Burned   Amount // out of circulation
 	Total    Amount // all of these
 }
@@ -20,7 +20,7 @@ func (s *State) Supply() Supply { return supplyOf(&s.sums) }
 func supplyOf(sums *[bucketKinds]Amount) Supply {
 	out := Supply{
 		Lanes: sums[inLane], Credits: sums[inCredit], Escrowed: sums[inEscrow],
-		Pots: sums[inPot], Bonded: sums[inBond], Burned: sums[inBurned],
+		Pots: sums[inPot], Bonded: sums[inBond] + sums[inProviderBond], Burned: sums[inBurned],
 	}
 	out.Total = out.Lanes + out.Credits + out.Escrowed + out.Pots + out.Bonded + out.Burned
 	return out
@@ -57,6 +57,11 @@ func (s *State) Audit() error {
 	}
 	for _, a := range s.bonds { // order-free: a sum
 		sums[inBond] += a
+	}
+	for _, bonds := range s.pledges { // order-free: a sum
+		for _, a := range bonds { // order-free: a sum
+			sums[inProviderBond] += a
+		}
 	}
 	sums[inBurned] = s.sums[inBurned]
 	if sums != s.sums {

@@ -22,7 +22,10 @@ type holding struct {
 	class    ledger.Class
 }
 
-var _ ledger.Voter = (*Contract)(nil)
+var (
+	_ ledger.Voter   = (*Contract)(nil)
+	_ ledger.Spender = (*Contract)(nil)
+)
 
 // NewContract returns the contract at genesis. The parameters must be valid and
 // are copied; verify checks the vouchers that providers redeem.
@@ -86,7 +89,8 @@ func (c *Contract) Charge(
 
 // Capacity returns what a provider's device may sell in all, in mCU: once it is
 // admitted the least of what it has declared and proven, before that what it
-// declares, up to the probation cap of its class. It is 0 without a device.
+// declares, up to the probation cap of its class. It is 0 without a device, and for
+// one that is retired.
 func (c *Contract) Capacity(s *ledger.State, provider ledger.Account, class ledger.Class) uint64 {
 	i, ok := c.params.ClassIndex(class)
 	d, found := s.Device(provider, class)
@@ -171,6 +175,15 @@ func (c *Contract) checkClose(s *ledger.State, op *ledger.Op, b *closing) ledger
 		return ledger.BadVoucher
 	}
 	return ledger.OK
+}
+
+// Spends implements ledger.Spender: a LeaseOpen takes its escrow, the others nothing.
+// They may be followed, but follow nothing.
+func (c *Contract) Spends(_ *ledger.Op, body any) (most ledger.Amount, alone bool) {
+	if b, ok := body.(*LeaseOpen); ok {
+		return b.Escrow, false
+	}
+	return 0, false
 }
 
 // MayVote implements ledger.Voter: a provider sells no more than its device's

@@ -134,11 +134,15 @@ func (c *Contract) Check(s *ledger.State, op *ledger.Op, body any) ledger.Result
 	}
 }
 
+// Spends implements ledger.Spender: proofs cost nothing but fees. They may be
+// followed, but follow nothing.
+func (c *Contract) Spends(*ledger.Op, any) (most ledger.Amount, alone bool) { return 0, false }
+
 func (c *Contract) checkCommit(s *ledger.State, op *ledger.Op, b *Commit) ledger.Result {
 	if b.Params != c.rules || b.Rounds == 0 || b.Rounds > c.p.MaxRounds {
 		return ledger.BadProof
 	}
-	if _, ok := s.Device(op.Account, b.Class); !ok {
+	if d, ok := s.Device(op.Account, b.Class); !ok || d.Retired() {
 		return ledger.UnknownDevice
 	}
 	if h := c.devices[keyOf(op.Account, b.Class)]; h != nil {
