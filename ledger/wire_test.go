@@ -311,35 +311,6 @@ func TestBeats(t *testing.T) {
 	}
 }
 
-// [LED-8] The root is that of RFC 6962: a tree splits at the largest power of two.
-func TestTreeHash(t *testing.T) {
-	var split func(nodes [][32]byte) [32]byte
-	split = func(nodes [][32]byte) [32]byte {
-		if len(nodes) == 1 {
-			return nodes[0]
-		}
-		k := 1
-		for 2*k < len(nodes) {
-			k *= 2
-		}
-		l, r := split(nodes[:k]), split(nodes[k:])
-		return sha256.Sum256(append(append([]byte{1}, l[:]...), r[:]...))
-	}
-	for n := 1; n < 40; n++ {
-		nodes := make([][32]byte, n)
-		for i := range nodes {
-			nodes[i] = [32]byte{byte(i + 1)}
-		}
-		want := split(nodes)
-		if got := treeHash(nodes); got != want {
-			t.Errorf("%d leaves: %v, want %x", n, got, want)
-		}
-	}
-	if want := sha256.Sum256(nil); treeHash(nil) != want {
-		t.Error("no leaves: not the hash of nothing")
-	}
-}
-
 // TestWords checks that every number of the enumerations has a text of its own.
 func TestWords(t *testing.T) {
 	seen := map[string]bool{}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"os"
 	"slices"
@@ -65,6 +66,10 @@ func TestSum(t *testing.T) {
 	if got := p2p.Sum("d", []byte("xy")); !bytes.Equal(got[:], byHand[:]) {
 		t.Errorf("sum is %v, want %x", got, byHand)
 	}
+	op := make([]byte, 176)
+	if n := testing.AllocsPerRun(10, func() { p2p.Sum("pinfi/op/1", op) }); n != 0 {
+		t.Errorf("a sum takes %v allocations, want none", n)
+	}
 }
 
 // No two ways of cutting bytes into parts share a digest.
@@ -80,6 +85,20 @@ func TestSumSeparates(t *testing.T) {
 			t.Fatal("two domains share a digest")
 		}
 	})
+}
+
+// BenchmarkSum is the digest of as many bytes as an operation of one claim, the longest
+// operation, and a frame of 256 votes have.
+func BenchmarkSum(b *testing.B) {
+	for _, n := range []int{32, 176, 960, 8300} {
+		part := make([]byte, n)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				p2p.Sum("pinfi/op/1", part)
+			}
+		})
+	}
 }
 
 func TestNames(t *testing.T) {
