@@ -24,9 +24,10 @@ type Contract interface {
 	// Apply carries the operation out, right after Check said OK. When it runs,
 	// claims are in the lane and the fee has left it.
 	Apply(tx *Tx, op *Op, body any)
-	// Leaves yields the contract's state for the root, in ascending order of keys,
-	// each key once.
-	Leaves(yield func(key, value []byte))
+	// Leaf returns what the contract's state holds under a key, for the root, and
+	// false for nothing: at most MaxValue bytes under at most MaxKey - 1. Apply must
+	// call Tx.Touch for each key of which the value changes, comes or goes.
+	Leaf(key []byte) (value []byte, ok bool)
 	// Reset returns the contract to its state at genesis.
 	Reset()
 }
@@ -40,6 +41,18 @@ type Voter interface {
 	MayVote(s *State, op *Op, body any) Result
 }
 
+// A Spender is a Contract that says what its operations cost, so that others of the
+// same lane may be voted for before they are applied: see State.CheckAfter. Operations
+// of other contracts cannot be followed.
+type Spender interface {
+	Contract
+	// Spends returns the most that the operation takes from its lane besides its
+	// fee. Alone says that Check asks for nothing but this money and what the
+	// operation says by itself, and for the money last: its answer then depends on
+	// no other operation once the money is there.
+	Spends(op *Op, body any) (most Amount, alone bool)
+}
+
 // A bucketKind says what holds the money of a Bucket.
 type bucketKind uint8
 
@@ -50,6 +63,7 @@ const (
 	inEscrow
 	inPot
 	inBond
+	inProviderBond
 	inBurned
 )
 
@@ -57,14 +71,14 @@ const (
 const bucketKinds = int(inBurned) + 1
 
 // A Bucket is a place that money can be in. Make one with LaneOf, CreditTo,
-// Escrow, Pot, Bond or Burned.
+// Escrow, Pot, Bond, ProviderBond or Burned.
 type Bucket struct {
 	kind    bucketKind
 	lane    Lane    // inLane; in a claimed inCredit the giver's
-	account Account // inLane, inCredit, inBond
+	account Account // inLane, inCredit, inBond, inProviderBond
 	op      OpID    // inEscrow; in a claimed inCredit the giver
 	upto    uint64  // in a claimed inCredit, the last sequence number
-	class   Class   // inPot
+	class   Class   // inPot, inProviderBond
 }
 
 // LaneOf is the money in a lane. An operation takes from its own lane only, and
@@ -83,8 +97,13 @@ func Escrow(id OpID) Bucket { return Bucket{kind: inEscrow, op: id} }
 // Pot is the money that waits for the stakers of a class.
 func Pot(class Class) Bucket { return Bucket{kind: inPot, class: class} }
 
-// Bond is an account's stake.
+// Bond is an account's bond as a witness.
 func Bond(account Account) Bucket { return Bucket{kind: inBond, account: account} }
+
+// ProviderBond is an account's bond as a provider of a class.
+func ProviderBond(account Account, class Class) Bucket {
+	return Bucket{kind: inProviderBond, account: account, class: class}
+}
 
 // Burned is money out of circulation. Nothing is taken from it.
 func Burned() Bucket { return Bucket{kind: inBurned} }
@@ -102,6 +121,8 @@ func (b Bucket) String() string {
 		return fmt.Sprintf("pot %q", string(b.class))
 	case inBond:
 		return "bond of " + b.account.Short()
+	case inProviderBond:
+		return fmt.Sprintf("bond of %s for %q", b.account.Short(), string(b.class))
 	case inBurned:
 		return "burned"
 	default:
@@ -144,8 +165,12 @@ func (tx *Tx) transfer(from, to Bucket, a Amount) {
 	if !tx.state.take(from, a) {
 		panic(fmt.Sprintf("ledger: %v %s moves %s from %v, which holds less", tx.op.Kind, tx.id.Short(), a, from))
 	}
-	tx.state.put(to, laneKey{tx.op.Account, tx.op.Lane}, tx.op.Seq, a)
+	tx.state.put(to, tx.op, a)
 }
+
+// Touch says that what the contract's Leaf returns for a key has changed, or is
+// about to before Apply returns. Without it the root would miss the change.
+func (tx *Tx) Touch(key []byte) { tx.state.touch(ContractKey(tx.state.places[tx.op.Kind], key)) }
 
 // SetDevice adds or replaces the device of (Owner, Class). A contract changes a
 // device only in ways that commute, because operations of other lanes do too.
@@ -153,4 +178,5 @@ func (tx *Tx) SetDevice(d Device) {
 	if tx.state.devices.set(d) {
 		tx.state.classes[d.Owner]++
 	}
+	tx.state.touch(DeviceKey(d.Owner, d.Class))
 }

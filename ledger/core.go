@@ -48,35 +48,22 @@ func (b Burn) Encode() []byte {
 	return w.Bytes()
 }
 
-// MaxClasses is the most classes in which one account has a device.
-const MaxClasses = 16
-
-// DeviceRegister is the body of KindDeviceRegister, which belongs on lane 0. It
-// makes a device known, or raises the capacity of one that is.
-type DeviceRegister struct {
-	Class    Class  // 1 to MaxClass bytes
-	Declared uint64 // mCU, at least 1
-}
-
-// Encode returns the canonical body.
-func (d DeviceRegister) Encode() []byte {
-	w := wire.NewWriter(1 + len(d.Class) + 8)
-	w.Text(string(d.Class))
-	w.U64(d.Declared)
-	return w.Bytes()
-}
-
-// core is the contract of the kinds that the ledger itself defines. It keeps no
-// state of its own.
+// core is the contract of the kinds that the ledger itself defines. What they need
+// is kept in the State.
 type core struct{}
 
-var _ Contract = core{}
+var _ Spender = core{}
 
 // errZero is why a body with nothing in it does not decode.
 var errZero = errors.New("holds a zero where it may not")
 
 // Kinds implements Contract.
-func (core) Kinds() []Kind { return []Kind{KindTransfer, KindLaneMove, KindDeviceRegister, KindBurn} }
+func (core) Kinds() []Kind {
+	return []Kind{
+		KindTransfer, KindLaneMove, KindDeviceRegister, KindDeviceRetire, KindStakeBond, KindBurn,
+		KindHashLock, KindHashClaim,
+	}
+}
 
 // Decode implements Contract.
 func (core) Decode(k Kind, body []byte) (any, error) {
@@ -95,9 +82,18 @@ func (core) Decode(k Kind, body []byte) (any, error) {
 	case KindDeviceRegister:
 		d := DeviceRegister{Class: Class(r.Text(MaxClass)), Declared: r.U64()}
 		v, zero = d, d.Class == "" || d.Declared == 0
+	case KindDeviceRetire:
+		d := DeviceRetire{Class: Class(r.Text(MaxClass))}
+		v, zero = d, d.Class == ""
+	case KindStakeBond:
+		v, zero = takeBond(r)
 	case KindBurn:
 		b := Burn{Amount: Amount(r.U64())}
 		v, zero = b, b.Amount == 0
+	case KindHashLock:
+		v, zero = takeHashLock(r)
+	case KindHashClaim:
+		v, zero = takeHashClaim(r)
 	default:
 		return nil, fmt.Errorf("body of %v: %w", k, wire.ErrValue)
 	}
@@ -110,40 +106,49 @@ func (core) Decode(k Kind, body []byte) (any, error) {
 	return v, nil
 }
 
-// Check implements Contract.
-func (core) Check(s *State, op *Op, body any) Result {
-	need := Amount(0)
+// Spends implements Spender. Transfer, LaneMove, Burn, HashLock and StakeBond stand
+// alone; devices and the claims of locks depend on what came before them.
+func (core) Spends(_ *Op, body any) (most Amount, alone bool) {
 	switch b := body.(type) {
 	case Transfer:
-		need = b.Amount
-	case Burn:
-		need = b.Amount
+		return b.Amount, true
 	case LaneMove:
-		need = b.Amount
+		return b.Amount, true
+	case Burn:
+		return b.Amount, true
+	case HashLock:
+		return b.Amount, true
+	case StakeBond:
+		return b.Amount, true
+	default:
+		return 0, false
+	}
+}
+
+// Check implements Contract. It asks for money last, as Spender wants.
+func (c core) Check(s *State, op *Op, body any) Result {
+	switch b := body.(type) {
+	case LaneMove:
 		if b.To == op.Lane {
 			return BadLane
 		}
 	case DeviceRegister:
 		return s.mayRegister(op, b)
+	case DeviceRetire:
+		return s.mayRetire(op, b)
+	case StakeBond:
+		if op.Lane != 0 {
+			return BadLane
+		}
+	case HashLock:
+		if b.Expiry < op.Epoch {
+			return TooLate
+		}
+	case HashClaim:
+		return s.mayUnlock(op, b)
 	}
-	if s.Funds(op) < need {
+	if need, _ := c.Spends(op, body); s.Funds(op) < need {
 		return InsufficientBalance
-	}
-	return OK
-}
-
-// mayRegister checks a registration. All that it looks at changes with lane 0 of
-// the owner only, so it is monotone.
-func (s *State) mayRegister(op *Op, d DeviceRegister) Result {
-	if op.Lane != 0 {
-		return BadLane
-	}
-	device, known := s.Device(op.Account, d.Class)
-	switch {
-	case known && d.Declared <= device.Declared:
-		return AlreadyDone
-	case !known && s.classes[op.Account] >= MaxClasses:
-		return Full
 	}
 	return OK
 }
@@ -159,17 +164,20 @@ func (core) Apply(tx *Tx, op *Op, body any) {
 	case Burn:
 		tx.Move(own, Burned(), b.Amount)
 	case DeviceRegister:
-		d, ok := tx.State().Device(op.Account, b.Class)
-		if !ok {
-			d = Device{Owner: op.Account, Class: b.Class}
-		}
-		d.Declared = b.Declared
-		tx.SetDevice(d)
+		tx.declare(b.Class, b.Declared)
+	case DeviceRetire:
+		tx.declare(b.Class, 0)
+	case StakeBond:
+		tx.bond(b)
+	case HashLock:
+		tx.lock(b)
+	case HashClaim:
+		tx.unlock(b)
 	}
 }
 
-// Leaves implements Contract.
-func (core) Leaves(func(key, value []byte)) {}
+// Leaf implements Contract. What the kinds need has leaves of the State's own.
+func (core) Leaf([]byte) ([]byte, bool) { return nil, false }
 
-// Reset implements Contract.
+// Reset implements Contract. The State resets what it keeps.
 func (core) Reset() {}

@@ -29,6 +29,7 @@ const (
 	KindProofAnswer    Kind = 19 // provider answers a demand
 	KindResultDispute  Kind = 20 // client disputes a result
 	KindFaucetClaim    Kind = 21 // newcomer claims the faucet's allowance
+	KindHashClaim      Kind = 22 // show a preimage, take the locked money
 )
 
 // kindNames are the names of the kinds, by number.
@@ -40,6 +41,7 @@ var kindNames = [...]string{
 	KindProofCommit: "proof-commit", KindProofVerdict: "proof-verdict", KindKeyRotate: "key-rotate",
 	KindBurn: "burn", KindHashLock: "hash-lock", KindProofDemand: "proof-demand",
 	KindProofAnswer: "proof-answer", KindResultDispute: "result-dispute", KindFaucetClaim: "faucet-claim",
+	KindHashClaim: "hash-claim",
 }
 
 // String returns the kind's name.
@@ -55,13 +57,15 @@ func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // PaysFee reports whether an operation of the kind must pay at least the
 // genesis's MinFee. Others may pay nothing. LeaseAccept and LeaseClose are bounded
-// by the leases that clients paid for, ProofVerdict by the commits there are.
+// by the leases that clients paid for, HashClaim by the locks, ProofVerdict by the
+// commits there are.
 // DeviceRegister costs nothing at all, so that a provider can begin without money:
-// an account has MaxClasses devices, but accounts are free. ProofCommit is bounded
-// by devices and storms.
+// an account has MaxClasses devices, but accounts are free. DeviceRetire pays, or
+// registering and retiring could go on for ever. ProofCommit is bounded by devices
+// and storms.
 func (k Kind) PaysFee() bool {
 	switch k {
-	case KindTransfer, KindLaneMove, KindLeaseOpen, KindBurn:
+	case KindTransfer, KindLaneMove, KindDeviceRetire, KindStakeBond, KindLeaseOpen, KindBurn, KindHashLock:
 		return true
 	default:
 		return false

@@ -39,6 +39,8 @@ const (
 	Full                Result = 29 // no room: as many as there may be, or its account owns nothing
 	Stale               Result = 30 // its place in the lane is taken
 	Reverted            Result = 31 // counted, until what it rested on turned out to equivocate
+	UnknownLock         Result = 32
+	BadPreimage         Result = 33 // does not hash to what the lock names
 )
 
 // resultTexts are the texts of the results, by number.
@@ -52,6 +54,7 @@ var resultTexts = [...]string{
 	BadPrice: "wrong price", NoCapacity: "no capacity", BadVoucher: "bad voucher", BadBeat: "bad beat",
 	BadProof: "bad proof", TooEarly: "too early", TooLate: "too late", Equivocation: "equivocation",
 	Full: "no room", Stale: "place in the lane is taken", Reverted: "reverted",
+	UnknownLock: "unknown lock", BadPreimage: "wrong preimage",
 }
 
 // String returns a few words for people. Programs compare the number.

@@ -6,9 +6,9 @@ import "fmt"
 type Supply struct {
 	Lanes    Amount // in lanes, ready to spend
 	Credits  Amount // made over, not yet claimed
-	Escrowed Amount // set aside by open leases
+	Escrowed Amount // set aside by open leases and hash locks
 	Pots     Amount // waiting for stakers
-	Bonded   Amount // stake
+	Bonded   Amount // bonds of witnesses and of providers
 	Burned   Amount // out of circulation
 	Total    Amount // all of these
 }
@@ -20,7 +20,7 @@ func (s *State) Supply() Supply { return supplyOf(&s.sums) }
 func supplyOf(sums *[bucketKinds]Amount) Supply {
 	out := Supply{
 		Lanes: sums[inLane], Credits: sums[inCredit], Escrowed: sums[inEscrow],
-		Pots: sums[inPot], Bonded: sums[inBond], Burned: sums[inBurned],
+		Pots: sums[inPot], Bonded: sums[inBond] + sums[inProviderBond], Burned: sums[inBurned],
 	}
 	out.Total = out.Lanes + out.Credits + out.Escrowed + out.Pots + out.Bonded + out.Burned
 	return out
@@ -34,18 +34,18 @@ func (s *State) Conserved() bool { return s.Supply().Total == s.total }
 // are the running sums and add up to what there was at genesis.
 func (s *State) Audit() error {
 	var sums [bucketKinds]Amount
-	for _, l := range s.lanes { // order-free: a sum
-		sums[inLane] += l.balance
-	}
-	for account, box := range s.inboxes { // order-free: sums
-		var total Amount
-		for _, gifts := range box.from { // order-free: a sum
-			for _, g := range gifts {
-				total += g.amount
-			}
+	for account, h := range s.holders { // order-free: sums
+		sums[inLane] += h.zero.balance
+		for _, l := range h.more {
+			sums[inLane] += l.balance
 		}
-		if total != box.total {
-			return fmt.Errorf("audit: credits to %s are %s, sum says %s", account.Short(), total, box.total)
+		var total Amount
+		for _, src := range h.inbox.sources {
+			_, sum := upto(src.gifts, ^uint64(0))
+			total += sum
+		}
+		if total != h.inbox.total {
+			return fmt.Errorf("audit: credits to %s are %s, sum says %s", account.Short(), total, h.inbox.total)
 		}
 		sums[inCredit] += total
 	}
@@ -57,6 +57,11 @@ func (s *State) Audit() error {
 	}
 	for _, a := range s.bonds { // order-free: a sum
 		sums[inBond] += a
+	}
+	for _, bonds := range s.pledges { // order-free: a sum
+		for _, a := range bonds { // order-free: a sum
+			sums[inProviderBond] += a
+		}
 	}
 	sums[inBurned] = s.sums[inBurned]
 	if sums != s.sums {

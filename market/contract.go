@@ -22,7 +22,10 @@ type holding struct {
 	class    ledger.Class
 }
 
-var _ ledger.Voter = (*Contract)(nil)
+var (
+	_ ledger.Voter   = (*Contract)(nil)
+	_ ledger.Spender = (*Contract)(nil)
+)
 
 // NewContract returns the contract at genesis. The parameters must be valid and
 // are copied; verify checks the vouchers that providers redeem.
@@ -86,7 +89,8 @@ func (c *Contract) Charge(
 
 // Capacity returns what a provider's device may sell in all, in mCU: once it is
 // admitted the least of what it has declared and proven, before that what it
-// declares, up to the probation cap of its class. It is 0 without a device.
+// declares, up to the probation cap of its class. It is 0 without a device, and for
+// one that is retired.
 func (c *Contract) Capacity(s *ledger.State, provider ledger.Account, class ledger.Class) uint64 {
 	i, ok := c.params.ClassIndex(class)
 	d, found := s.Device(provider, class)
@@ -173,6 +177,15 @@ func (c *Contract) checkClose(s *ledger.State, op *ledger.Op, b *closing) ledger
 	return ledger.OK
 }
 
+// Spends implements ledger.Spender: a LeaseOpen takes its escrow, the others nothing.
+// They may be followed, but follow nothing.
+func (c *Contract) Spends(_ *ledger.Op, body any) (most ledger.Amount, alone bool) {
+	if b, ok := body.(*LeaseOpen); ok {
+		return b.Escrow, false
+	}
+	return 0, false
+}
+
 // MayVote implements ledger.Voter: a provider sells no more than its device's
 // capacity, and, on probation, for no longer than ProbationTerm. Capacity comes
 // and goes with proofs, so that only witnesses ask.
@@ -211,6 +224,7 @@ func (c *Contract) Apply(tx *ledger.Tx, op *ledger.Op, body any) {
 		c.open(tx, op, b)
 	case *LeaseAccept:
 		l := c.leases[b.Lease]
+		tx.Touch(l.ID[:])
 		l.State = StateAccepted
 		l.D0, l.D1, l.Reserve, l.Charge = b.D0, b.D1, b.Reserve, b.Charge
 		c.taken[holding{l.Provider, l.Class}] += l.Units
@@ -225,6 +239,7 @@ func (c *Contract) open(tx *ledger.Tx, op *ledger.Op, b *LeaseOpen) {
 		ID: id, Client: op.Account, Provider: b.Provider, Class: b.Class, Units: b.Units, Seconds: b.Seconds,
 		Escrow: b.Escrow, Terms: b.Terms, State: StateOpen,
 	}
+	tx.Touch(id[:])
 	tx.Move(ledger.LaneOf(op.Account, op.Lane), ledger.Escrow(id), b.Escrow)
 }
 
@@ -232,6 +247,7 @@ func (c *Contract) open(tx *ledger.Tx, op *ledger.Op, b *LeaseOpen) {
 // and the rest back to the client.
 func (c *Contract) close(tx *ledger.Tx, b *closing) {
 	l := c.leases[b.Lease]
+	tx.Touch(l.ID[:])
 	paid := c.params.settle(l, b.Used, b.Reason)
 	if l.State == StateAccepted {
 		c.release(l)

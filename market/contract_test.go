@@ -188,6 +188,76 @@ func TestMayVote(t *testing.T) {
 	}
 }
 
+// [LED-44] A retired device sells nothing, leases that were accepted run on, and
+// the device comes back with any capacity.
+func TestRetiredDevice(t *testing.T) {
+	w := newWorld(t)
+	p := w.seller[0]
+	pay := ledger.Transfer{To: p, Amount: 100}.Encode()
+	w.want(ledger.OK, w.op(w.client[1], 0, ledger.KindTransfer, pay))
+	id := w.open(1000, 3600, 5*ledger.Token)
+	w.accept(id)
+	retire := w.op(p, 0, ledger.KindDeviceRetire, ledger.DeviceRetire{Class: small}.Encode())
+	retire.Claims = []ledger.Claim{{From: w.client[1], Upto: 1}}
+	w.want(ledger.OK, retire)
+	vote := func() ledger.Result {
+		a := w.acceptance(w.open(1000, 60, ledger.Token))
+		it, r := w.s.Prepare(w.op(p, 1, ledger.KindLeaseAccept, a.Encode()))
+		if r != ledger.OK {
+			t.Fatal(r)
+		}
+		return w.s.MayVoteItem(it)
+	}
+	if got := vote(); got != ledger.NoCapacity {
+		t.Errorf("vote for a lease on a retired device: got %v, want %v", got, ledger.NoCapacity)
+	}
+	if l := w.close(id, 3600, EndClientStop); l.Paid.Serve == 0 {
+		t.Errorf("lease: got %+v, want it paid", l)
+	}
+	w.want(ledger.OK, w.op(p, 0, ledger.KindDeviceRegister, ledger.DeviceRegister{Class: small, Declared: 1000}.Encode()))
+	if got := vote(); got != ledger.OK {
+		t.Errorf("vote for a lease on a device that is back: got %v", got)
+	}
+}
+
+// [LED-48] A LeaseOpen costs its escrow, the other operations of leases nothing; they
+// may be followed.
+func TestFollowLease(t *testing.T) {
+	w := newWorld(t)
+	follow := func(first *ledger.Op, amount ledger.Amount) ledger.Result {
+		head, r := w.s.Prepare(first)
+		if r != ledger.OK {
+			t.Fatal(r)
+		}
+		op := w.op(first.Account, first.Lane, ledger.KindTransfer, ledger.Transfer{To: name(9), Amount: amount}.Encode())
+		op.Seq, op.Prev = first.Seq+1, head.ID
+		it, r := w.s.Prepare(op)
+		if r != ledger.OK {
+			t.Fatal(r)
+		}
+		return w.s.CheckAfter(it, []*ledger.Item{head})
+	}
+	open := w.op(w.client[0], 0, ledger.KindLeaseOpen, w.opening(1000, 60, 400*ledger.Token).Encode())
+	if got := follow(open, 600*ledger.Token-20); got != ledger.OK {
+		t.Errorf("all that a lease leaves: got %v", got)
+	}
+	if got := follow(open, 600*ledger.Token-19); got != ledger.InsufficientBalance {
+		t.Errorf("an atom more than a lease leaves: got %v", got)
+	}
+	a := w.acceptance(w.open(1000, 60, ledger.Token))
+	accept := w.op(w.seller[0], 1, ledger.KindLeaseAccept, a.Encode())
+	if got := follow(accept, 1); got != ledger.InsufficientBalance {
+		t.Errorf("a payment out of nothing: got %v", got)
+	}
+	w.want(ledger.OK, w.op(w.client[0], 0, ledger.KindTransfer, ledger.Transfer{To: w.seller[0], Amount: 100}.Encode()))
+	move := w.op(w.seller[0], 0, ledger.KindLaneMove, ledger.LaneMove{To: 1, Amount: 50}.Encode())
+	move.Claims = []ledger.Claim{{From: w.client[0], Upto: 2}}
+	w.want(ledger.OK, move)
+	if got := follow(accept, 40); got != ledger.OK {
+		t.Errorf("all that the lane holds: got %v", got)
+	}
+}
+
 // [MKT-16] A lease that is closed before it was accepted returns all of its escrow.
 func TestDecline(t *testing.T) {
 	w := newWorld(t)

@@ -52,6 +52,8 @@ func (n *Node) carryOut(ctx context.Context, fx machine.Effect) error {
 		n.work(func() { n.tellUnlessDone(ctx, n.prover.open(fx)) })
 	case machine.Check:
 		n.work(func() { n.tellUnlessDone(ctx, n.prover.check(fx)) })
+	case machine.Verify:
+		n.work(func() { n.tellUnlessDone(ctx, machine.Verified{ID: fx.ID, OK: n.verify(fx.Batch)}) })
 	case machine.Note:
 		n.note(fx)
 	default:

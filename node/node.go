@@ -60,6 +60,7 @@ type Node struct {
 	runner  *exec.Runner
 	net     Network
 	prover  *prover
+	verify  func([]p2p.Signed) []bool // of any goroutine
 
 	inbox  chan machine.Event // from the network; full means dropped
 	inner  chan machine.Event // from this node's own workers; never dropped
@@ -116,8 +117,10 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
+	crypto := n.cfg.Identity.Crypto()
+	n.verify = crypto.VerifyBatch
 	n.machine, err = machine.New(machine.Config{
-		Self: n.cfg.Identity.PeerID(), Genesis: n.cfg.Genesis, Crypto: n.cfg.Identity.Crypto(),
+		Self: n.cfg.Identity.PeerID(), Genesis: n.cfg.Genesis, Crypto: crypto,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Sell: n.cfg.Sell, Timing: n.cfg.Timing,
 	}, saved)
 	if err != nil {

@@ -24,7 +24,9 @@ func Sum(domain string, parts ...[]byte) Digest {
 	for _, part := range parts {
 		put(part)
 	}
-	return Digest(h.Sum(nil))
+	var d Digest
+	h.Sum(d[:0])
+	return d
 }
 
 // SumContent returns the digest that names a file or a message by its content

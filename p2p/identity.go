@@ -60,7 +60,7 @@ func (id *Identity) String() string { return fmt.Sprintf("identity of %v", id.Pe
 // ones under which single and batch verification agree. Never verify a signature
 // with another library: one crafted signature would then split the network.
 func Verify(key PeerID, d Digest, sig Signature) bool {
-	return ed25519.VerifyWithOptions(key[:], d[:], sig[:], &ed25519.Options{Verify: ed25519.VerifyOptionsZIP_215})
+	return ed25519.VerifyWithOptions(key[:], d[:], sig[:], zip215())
 }
 
 // VerifyVRF returns the random output that the proof proves for alpha.
@@ -73,15 +73,24 @@ func VerifyVRF(key VRFKey, alpha Digest, proof VRFProof) (VRFOutput, bool) {
 }
 
 // Crypto is how a machine signs and verifies: with real keys in a node, with
-// cheap stand-ins in the simulator. Every field must be set.
+// cheap stand-ins in the simulator. Every field must be set. VerifyBatch agrees with
+// Verify on every signature, and any goroutine may call it.
 type Crypto struct {
-	Sign      func(Digest) Signature
-	Verify    func(PeerID, Digest, Signature) bool
-	ProveVRF  func(Digest) VRFProof
-	VerifyVRF func(VRFKey, Digest, VRFProof) (VRFOutput, bool)
+	Sign        func(Digest) Signature
+	Verify      func(PeerID, Digest, Signature) bool
+	VerifyBatch func([]Signed) []bool
+	ProveVRF    func(Digest) VRFProof
+	VerifyVRF   func(VRFKey, Digest, VRFProof) (VRFOutput, bool)
 }
 
-// Crypto returns the real functions, signing as this identity.
+// keysKept is how many keys the verifier of a Crypto remembers: some 6 MiB.
+const keysKept = 4096
+
+// Crypto returns the real functions, signing as this identity. Each has a memory of
+// keys of its own.
 func (id *Identity) Crypto() Crypto {
-	return Crypto{Sign: id.Sign, Verify: Verify, ProveVRF: id.ProveVRF, VerifyVRF: VerifyVRF}
+	return Crypto{
+		Sign: id.Sign, Verify: Verify, VerifyBatch: NewVerifier(keysKept).VerifyBatch,
+		ProveVRF: id.ProveVRF, VerifyVRF: VerifyVRF,
+	}
 }

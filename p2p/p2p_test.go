@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"os"
 	"slices"
@@ -65,6 +66,10 @@ func TestSum(t *testing.T) {
 	if got := p2p.Sum("d", []byte("xy")); !bytes.Equal(got[:], byHand[:]) {
 		t.Errorf("sum is %v, want %x", got, byHand)
 	}
+	op := make([]byte, 176)
+	if n := testing.AllocsPerRun(10, func() { p2p.Sum("pinfi/op/1", op) }); n != 0 {
+		t.Errorf("a sum takes %v allocations, want none", n)
+	}
 }
 
 // No two ways of cutting bytes into parts share a digest.
@@ -80,6 +85,20 @@ func TestSumSeparates(t *testing.T) {
 			t.Fatal("two domains share a digest")
 		}
 	})
+}
+
+// BenchmarkSum is the digest of as many bytes as an operation of one claim, the longest
+// operation, and a frame of 256 votes have.
+func BenchmarkSum(b *testing.B) {
+	for _, n := range []int{32, 176, 960, 8300} {
+		part := make([]byte, n)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				p2p.Sum("pinfi/op/1", part)
+			}
+		})
+	}
 }
 
 func TestNames(t *testing.T) {
@@ -222,7 +241,7 @@ func TestSignatures(t *testing.T) {
 
 // smallOrder are the encodings of the points of small order, those that are not
 // canonical among them.
-func smallOrder(t *testing.T) [][]byte {
+func smallOrder(t testing.TB) [][]byte {
 	t.Helper()
 	points := []string{
 		"0100000000000000000000000000000000000000000000000000000000000000",
@@ -255,12 +274,8 @@ func smallOrder(t *testing.T) [][]byte {
 func batch(key p2p.PeerID, d p2p.Digest, sig p2p.Signature) bool {
 	honest := p2p.IdentityFromSeed([32]byte{1})
 	self, other := honest.PeerID(), honest.Sign(d)
-	v := ed25519.NewBatchVerifierWithCapacity(2)
-	options := &ed25519.Options{Verify: ed25519.VerifyOptionsZIP_215}
-	v.AddWithOptions(self[:], d[:], other[:], options)
-	v.AddWithOptions(key[:], d[:], sig[:], options)
-	all, _ := v.Verify(nil)
-	return all
+	ok := p2p.VerifyBatch([]p2p.Signed{{Key: self, Digest: d, Sig: other}, {Key: key, Digest: d, Sig: sig}})
+	return ok[0] && ok[1]
 }
 
 // [WIR-7] Signatures are judged by ZIP-215: the 196 of small order that it

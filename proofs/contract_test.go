@@ -1,6 +1,7 @@
 package proofs
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -243,6 +244,51 @@ func TestCommitRefused(t *testing.T) {
 	}
 }
 
+// [LED-44] A retired device commits to nothing. What it committed to before is judged
+// as if it were not retired, and with the same state whatever came first.
+func TestRetiredDevice(t *testing.T) {
+	var roots []p2p.Digest
+	for _, early := range []bool{true, false} {
+		tn := newTown()
+		provider := ledger.Account{9}
+		retire := func() {
+			body := ledger.DeviceRetire{Class: "cpu"}.Encode()
+			if r := tn.state.Apply(tn.next(provider, ledger.KindDeviceRetire, body)); r != ledger.OK {
+				t.Fatal(r)
+			}
+		}
+		tn.register(provider, "cpu")
+		id := tn.commit(t, provider, 10, 8)
+		if early {
+			retire()
+		}
+		for i := range 3 {
+			if r := tn.judge(i, id, tn.p.SampleFrom(10), NoFault); r != ledger.OK {
+				t.Fatalf("verdict %d: %v", i, r)
+			}
+		}
+		if !early {
+			retire()
+		}
+		d, _ := tn.state.Device(provider, "cpu")
+		if want := tn.p.Rate(8, tn.genesis); !d.Retired() || d.Passed != 1 || d.Proven != want {
+			t.Errorf("device %+v, want it retired, with one storm passed and %d mCU proven", d, want)
+		}
+		roots = append(roots, tn.state.Root())
+		commit := tn.commitTo(20, 8).Encode()
+		if r := tn.state.Apply(tn.next(provider, ledger.KindProofCommit, commit)); r != ledger.UnknownDevice {
+			t.Errorf("commit of a retired device: %v", r)
+		}
+		tn.register(provider, "cpu")
+		if r := tn.state.Apply(tn.next(provider, ledger.KindProofCommit, commit)); r != ledger.OK {
+			t.Errorf("commit of a device that is back: %v", r)
+		}
+	}
+	if roots[0] != roots[1] {
+		t.Error("retiring before and after the verdicts gives two states")
+	}
+}
+
 // [PRF-18] A witness judges a commit once, by a beat of the slots that may pick
 // tiles; nobody else does, and no owner his own device.
 func TestVerdictRefused(t *testing.T) {
@@ -374,6 +420,47 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			t.Fatalf("three orders, roots %v", roots)
 		}
 	})
+}
+
+// [LED-54] The root covers what the contract holds now: commits and devices.
+func TestRootCoversContract(t *testing.T) {
+	tn := newTown()
+	lanes := newStory(tn)
+	tn.state.Reset()
+	for n := 1; n > 0; {
+		n = 0
+		for i, ops := range lanes {
+			for len(ops) > 0 && tn.state.Apply(ops[0]) == ledger.OK {
+				ops = ops[1:]
+				n++
+				tn.wantLeaves(t)
+			}
+			lanes[i] = ops
+		}
+	}
+	if left := len(slices.Concat(lanes...)); left > 0 {
+		t.Fatalf("%d operations never apply", left)
+	}
+}
+
+// wantLeaves fails unless the root has what the contract holds.
+func (tn *town) wantLeaves(t *testing.T) {
+	t.Helper()
+	var keys [][]byte
+	for f := range tn.contract.Commits(0) {
+		keys = append(keys, append([]byte("c"), f.ID[:]...))
+	}
+	for k := range tn.contract.devices {
+		keys = append(keys, append([]byte("d"), k...))
+	}
+	for _, b := range keys {
+		key := ledger.ContractKey(0, b)
+		want, _ := tn.contract.Leaf(b)
+		p := tn.state.Prove(key)
+		if got, there, err := p.Verify(tn.state.Root(), key); err != nil || !there || !bytes.Equal(got, want) {
+			t.Fatalf("the root has %x of %q, %v, %v; want %x", got, b, there, err, want)
+		}
+	}
 }
 
 // newStory applies a year of three devices, and returns the operations by lane.

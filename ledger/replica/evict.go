@@ -33,21 +33,18 @@ func (r *Replica) evict(few int) bool {
 		return false
 	}
 	slices.SortStableFunc(all, func(a, b *entry) int { return cmp.Compare(ranks[b], ranks[a]) })
-	gone := make(map[*entry]bool)
 	for _, e := range all[:min(len(all), max(1, r.cfg.Limits.Pending/evictShare))] {
-		gone[e] = true
 		r.drop(e)
 	}
-	r.open = slices.DeleteFunc(r.open, func(e *entry) bool { return gone[e] })
 	return true
 }
 
-// dispensable returns the pending operations of strangers that nobody voted for
-// and that are not votable, by account, lane, place and id.
+// dispensable returns the pending operations of strangers that no vote speaks of and
+// that are not votable, by account, lane, place and id.
 func (r *Replica) dispensable() []*entry {
 	var all []*entry
-	for _, e := range r.pending { // order-free: sorted below
-		if r.bounds(e) && r.state.MayVoteItem(e.item) != ledger.OK {
+	for _, e := range r.strays {
+		if e.pending && r.bounds(e) && r.free(e) && r.state.MayVoteItem(e.item) != ledger.OK {
 			all = append(all, e)
 		}
 	}
@@ -59,12 +56,22 @@ func (r *Replica) dispensable() []*entry {
 	return all
 }
 
-// drop forgets a pending operation. The caller takes it off Replica.open.
+// drop forgets a pending operation, and its lane when nothing else is in it.
 func (r *Replica) drop(e *entry) {
 	r.settle(e)
-	delete(r.entries, e.id)
-	e.at.rivals = slices.DeleteFunc(e.at.rivals, func(o *entry) bool { return o == e })
-	if len(e.at.rivals) == 0 {
-		delete(r.places, e.key())
+	r.forget(e)
+	p, l := e.at, e.at.lane
+	p.rivals = slices.DeleteFunc(p.rivals, func(o *entry) bool { return o == e })
+	if len(p.rivals) > 0 {
+		return
+	}
+	delete(l.places, p.seq)
+	if len(l.places) > 0 {
+		return
+	}
+	r.open = slices.DeleteFunc(r.open, func(o *lane) bool { return o == l })
+	delete(r.lanes, l.key)
+	if l.owner.lanes--; l.owner.lanes == 0 {
+		delete(r.owners, l.key.account)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/p2p"
+	"github.com/pinfi/pinfi/p2p/wire"
 )
 
 // An Offence is a way to be hostile that leaves proof. The numbers are
@@ -18,6 +19,7 @@ const (
 	FrameFork         Offence = 2 // a witness signed two frames for one place
 	VoteConflict      Offence = 3 // a witness voted for two rivals
 	DoubleCertificate Offence = 4 // two rivals were certified, and the lane halts
+	InvalidVote       Offence = 5 // a witness voted for what nothing that it had seen allowed
 )
 
 // String returns the offence's name.
@@ -31,28 +33,41 @@ func (o Offence) String() string {
 		return "vote-conflict"
 	case DoubleCertificate:
 		return "double-certificate"
+	case InvalidVote:
+		return "invalid-vote"
 	default:
 		return "offence"
 	}
 }
 
-// An Evidence names an offence and the two signed things that prove it.
+// MarshalText writes the offence as String does.
+func (o Offence) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// An Evidence names an offence and the two signed things that prove it. Whoever holds
+// them finds the same: evidence follows from operations and frames.
 type Evidence struct {
 	Offence Offence
 	Account ledger.Account // who did it; for DoubleCertificate whose lane halts
-	Owner   ledger.Account // VoteConflict: the account whose operations are rivals
+	Owner   ledger.Account // VoteConflict, InvalidVote: the account whose operations were voted for
 	Lane    ledger.Lane    // of the operations, 0 for frames
 	Seq     uint64         // place in the lane, or in the witness's chain
-	First   p2p.Digest     // operation or frame
-	Second  p2p.Digest     // its rival
+	First   p2p.Digest     // operation or frame; InvalidVote: the frame
+	Second  p2p.Digest     // its rival; InvalidVote: the operation
 }
 
-// An offenceKey says when two pieces of evidence are of one offence.
-type offenceKey struct {
-	offence        Offence
-	account, owner ledger.Account
-	lane           ledger.Lane
-	seq            uint64
+// An OffenceID names an offence: evidence of one offence has one id, whatever proves
+// it, so that nobody is punished twice.
+type OffenceID p2p.Digest
+
+// ID returns the name of the offence.
+func (ev *Evidence) ID() OffenceID {
+	w := wire.NewWriter(1 + 32 + 32 + 1 + 8)
+	w.U8(uint8(ev.Offence))
+	w.Fixed(ev.Account[:])
+	w.Fixed(ev.Owner[:])
+	w.U8(uint8(ev.Lane))
+	w.U64(ev.Seq)
+	return OffenceID(p2p.Sum("pinfi/offence/1", w.Bytes()))
 }
 
 // Evidence returns one piece of evidence an offence, in order of offences,
@@ -73,43 +88,78 @@ func (r *Replica) Evidence() []Evidence {
 func (r *Replica) EvidenceLen() int { return len(r.offences) }
 
 // maxOffences bounds what is remembered: forking operations costs an account
-// nothing.
+// nothing. Half of it is for witnesses alone.
 const maxOffences = 16384
 
 // accuse keeps the first evidence of an offence.
 func (r *Replica) accuse(ev Evidence) {
-	key := offenceKey{ev.Offence, ev.Account, ev.Owner, ev.Lane, ev.Seq}
-	if _, ok := r.offences[key]; ok || len(r.offences) >= maxOffences {
+	id := ev.ID()
+	limit := maxOffences
+	if ev.Offence == OpFork {
+		limit /= 2
+	}
+	if _, ok := r.offences[id]; ok || len(r.offences) >= limit {
 		return
 	}
-	if p2p.PeerID(ev.First).Compare(p2p.PeerID(ev.Second)) > 0 {
+	if ev.Offence != InvalidVote && p2p.PeerID(ev.First).Compare(p2p.PeerID(ev.Second)) > 0 {
 		ev.First, ev.Second = ev.Second, ev.First
 	}
-	r.offences[key] = ev
+	r.offences[id] = ev
+	r.caught = append(r.caught, ev)
 }
 
-// rivalry takes note of a second operation for a place, and of those who voted
-// for it and another.
-func (r *Replica) rivalry(key placeKey, p *place, e *entry) {
+// TakeCaught returns the evidence that was found since the last call.
+func (r *Replica) TakeCaught() []Evidence {
+	out := r.caught
+	r.caught = nil
+	return out
+}
+
+// rivals takes note of a second operation for a place, and of those who voted for it
+// and another.
+func (r *Replica) rivals(p *place, e *entry) {
 	r.accuse(Evidence{
-		Offence: OpFork, Account: key.account, Lane: key.lane, Seq: key.seq,
+		Offence: OpFork, Account: p.lane.key.account, Lane: p.lane.key.lane, Seq: p.seq,
 		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id),
 	})
-	for w := range r.witnesses {
-		if e.voters.has(uint16(w)) {
-			r.conflict(uint16(w), e)
+	first := len(p.lane.rivalry) == 0
+	if !slices.Contains(p.lane.rivalry, p) {
+		p.lane.rivalry = append(p.lane.rivalry, p)
+	}
+	if first {
+		for _, p := range p.lane.places { // order-free: lists that are looked through whole
+			for _, e := range p.rivals {
+				for _, s := range e.in {
+					s.bundle.disputed = append(s.bundle.disputed, e)
+				}
+			}
+		}
+	}
+	r.dispute(p.lane)
+}
+
+// dispute takes note of the witnesses that voted for two rivals of a lane. Who votes
+// for what rests on a rival of its own vote is not in conflict with itself, once the
+// rival is certified; before that see InvalidVote.
+func (r *Replica) dispute(l *lane) {
+	for _, p := range l.rivalry {
+		for i, e := range p.rivals {
+			for _, o := range p.rivals[:i] {
+				if voters, others := r.votersOf(e), r.votersOf(o); voters.meets(others) {
+					r.conflict(p, o, e, others, voters)
+				}
+			}
 		}
 	}
 }
 
-// conflict takes note if a witness that voted for e voted for a rival too.
-func (r *Replica) conflict(w uint16, e *entry) {
-	key := e.key()
-	for _, rival := range e.at.rivals {
-		if rival != e && rival.voters.has(w) {
+// conflict accuses the witnesses that two rivals have in common.
+func (r *Replica) conflict(p *place, a, b *entry, voters, others voterSet) {
+	for w := range r.witnesses {
+		if voters.has(uint16(w)) && others.has(uint16(w)) {
 			r.accuse(Evidence{
-				Offence: VoteConflict, Account: r.cfg.Genesis.Witnesses[w].Account, Owner: key.account,
-				Lane: key.lane, Seq: key.seq, First: [32]byte(rival.id), Second: [32]byte(e.id),
+				Offence: VoteConflict, Account: r.cfg.Genesis.Witnesses[w].Account, Owner: p.lane.key.account,
+				Lane: p.lane.key.lane, Seq: p.seq, First: [32]byte(a.id), Second: [32]byte(b.id),
 			})
 		}
 	}

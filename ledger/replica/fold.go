@@ -7,38 +7,42 @@ import (
 	"github.com/pinfi/pinfi/ledger"
 )
 
-// vote counts a witness's vote for an operation, once.
-func (r *Replica) vote(w uint16, id ledger.OpID) {
-	e := r.entries[id]
-	if e == nil {
-		e = &entry{id: id, sponsor: w}
-		r.entries[id] = e
-		r.missing[id] = e
-		r.witnesses[w].unknown++
-	}
-	if !e.voters.add(w) {
-		return
-	}
-	if r.pending[id] != nil && r.bounds(e) {
-		r.unvoted--
-	}
-	e.stake += r.cfg.Genesis.Witnesses[w].Stake
-	if r.voting && w == r.self {
-		if e.item == nil {
-			r.unknown++
-		} else {
-			e.at.locked = true
+// certifyUp takes note that an operation is certified, and with it those before it in
+// its lane: a vote for an operation is a vote for all of them.
+func (r *Replica) certifyUp(e *entry) {
+	line := []*entry{e}
+	for !r.flaws.perOp {
+		e = r.before(e)
+		if e == nil || e.certified {
+			break
 		}
+		line = append(line, e)
 	}
-	if e.item != nil && len(e.at.rivals) > 1 {
-		r.conflict(w, e)
-	}
-	if !e.certified && 3*e.stake > 2*r.stake { // three times the supply fits
+	for _, e := range slices.Backward(line) {
 		e.certified = true
-		if e.item != nil {
-			r.certify(e)
-		}
+		r.certify(e)
 	}
+}
+
+// before returns the held operation that a held one follows in its lane; nil when
+// there is none. One that is not held is asked for.
+func (r *Replica) before(e *entry) *entry {
+	op := e.item.Op
+	if op.Seq == 1 {
+		return nil
+	}
+	if e.last == nil {
+		e.last = r.entries[op.Prev]
+	}
+	if e.last == nil {
+		e.last = &entry{id: op.Prev}
+		r.entries[op.Prev] = e.last
+		r.missing[op.Prev] = e.last
+	}
+	if last := e.last; last.item != nil && last.at.lane == e.at.lane && last.at.seq+1 == e.at.seq {
+		return last
+	}
+	return nil
 }
 
 // certify takes note that an operation is both held and certified.
@@ -50,7 +54,12 @@ func (r *Replica) certify(e *entry) {
 		r.ready = append(r.ready, e)
 		return
 	}
-	r.stuck = slices.DeleteFunc(r.stuck, func(o *entry) bool { return o.at == p })
+	r.halted++
+	here := func(o *entry) bool { return o.at == p }
+	r.stuck = slices.DeleteFunc(r.stuck, here)
+	for from, waiting := range r.claiming { // order-free: each list by itself
+		r.claiming[from] = slices.DeleteFunc(waiting, here)
+	}
 	// Two certificates for one place: more than a third of the stake is hostile.
 	// Neither operation may count on any replica, so what rested on the first goes.
 	for _, rival := range p.rivals {
@@ -62,9 +71,8 @@ func (r *Replica) certify(e *entry) {
 			r.applied = append(r.applied, Applied{Op: rival.item.Op, Result: ledger.Equivocation})
 		}
 	}
-	key := e.key()
 	r.accuse(Evidence{
-		Offence: DoubleCertificate, Account: key.account, Lane: key.lane, Seq: key.seq,
+		Offence: DoubleCertificate, Account: p.lane.key.account, Lane: p.lane.key.lane, Seq: p.seq,
 		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id),
 	})
 }
@@ -98,59 +106,102 @@ func (r *Replica) run() {
 		}
 		r.ready, r.stuck = r.stuck, r.ready[:0]
 		for _, e := range r.ready {
-			e.stuck = false
+			e.waiting = false
 		}
 	}
 }
 
-// try applies a certified operation, or leaves it to wait.
+// try applies a certified operation, or leaves it to wait: for the lane that it
+// claims from, or for anything else.
 func (r *Replica) try(e *entry) {
-	if e.applied || e.stuck || e.at.certified > 1 {
+	if e.applied || e.waiting || e.at.certified > 1 {
 		return
 	}
-	key := e.key()
-	head, _ := r.state.Head(key.account, key.lane)
-	if key.seq != head+1 {
+	op := e.item.Op
+	if head, _ := r.state.Head(op.Account, op.Lane); op.Seq != head+1 {
 		return // advance comes back to it
 	}
 	if r.state.ApplyItem(e.item) != ledger.OK {
-		e.stuck = true
+		e.waiting = true
+		if from, ok := r.claimsOf(op); ok {
+			r.claiming[from] = append(r.claiming[from], e)
+			return
+		}
 		r.stuck = append(r.stuck, e)
 		return
 	}
 	e.applied = true
 	if !e.reported {
 		e.reported = true
-		r.applied = append(r.applied, Applied{Op: e.item.Op, Result: ledger.OK})
+		r.applied = append(r.applied, Applied{Op: op, Result: ledger.OK})
 	}
-	r.advance(e, key)
+	r.advance(e)
 }
 
-// advance drops the rivals of an applied operation and turns to the next place.
-func (r *Replica) advance(e *entry, key placeKey) {
-	kept := e.at.rivals[:0]
-	for _, rival := range e.at.rivals {
-		r.settle(rival)
-		if rival != e && rival.stake == 0 {
-			delete(r.entries, rival.id)
-			continue
+// claimsOf returns a lane that an operation claims from and that has not got there.
+func (r *Replica) claimsOf(op *ledger.Op) (laneKey, bool) {
+	for i := range op.Claims {
+		c := &op.Claims[i]
+		if at, _ := r.state.Head(c.From, c.Lane); at < c.Upto {
+			return laneKey{c.From, c.Lane}, true
 		}
-		kept = append(kept, rival)
 	}
-	clear(e.at.rivals[len(kept):])
-	e.at.rivals = kept
-	key.seq++
-	next := r.places[key]
+	return laneKey{}, false
+}
+
+// advance drops the rivals of an applied operation, turns to the next place, and
+// wakes those who waited for the lane.
+func (r *Replica) advance(e *entry) {
+	p := e.at
+	if len(p.rivals) > 1 {
+		r.dropRivals(p, e)
+	}
+	if len(r.claiming) > 0 {
+		for _, next := range r.claiming[p.lane.key] {
+			next.waiting = false
+			r.ready = append(r.ready, next)
+		}
+		delete(r.claiming, p.lane.key)
+	}
+	next := p.lane.places[p.seq+1]
 	if next == nil {
 		return
 	}
 	for _, rival := range next.rivals {
 		if rival.certified {
 			r.ready = append(r.ready, rival)
-		} else {
-			r.open = append(r.open, rival)
 		}
 	}
+	r.reopen(p.lane)
+}
+
+// dropRivals forgets the rivals of an applied operation that nobody voted for.
+func (r *Replica) dropRivals(p *place, e *entry) {
+	var kept []*entry
+	for _, rival := range p.rivals {
+		r.settle(rival)
+		if rival != e && r.free(rival) {
+			r.forget(rival)
+			continue
+		}
+		kept = append(kept, rival)
+	}
+	p.rivals = kept
+}
+
+// free reports whether no vote speaks of an operation, not even to leave it out, and
+// none of what follows it is certified.
+func (r *Replica) free(e *entry) bool {
+	return !e.backed && !e.certified && !slices.ContainsFunc(e.in, func(s spot) bool { return s.bundle.tally.stake > 0 })
+}
+
+// forget takes an operation out of the entries and out of its bundles, of which
+// nobody voted for any.
+func (r *Replica) forget(e *entry) {
+	for _, s := range slices.Clone(e.in) {
+		r.dissolve(s.bundle)
+	}
+	delete(r.entries, e.id)
 }
 
 // rebuild folds everything again from genesis, and reports what no longer counts.
@@ -160,11 +211,16 @@ func (r *Replica) rebuild() {
 	r.doubt = false
 	r.state.Reset()
 	r.ready, r.stuck, r.open = nil, nil, nil
-	ids := firstIDs(r.entries, len(r.entries))
+	r.claiming = map[laneKey][]*entry{}
+	ids := sortedKeys(r.entries, ledger.OpID.Compare)
 	for _, id := range ids {
 		e := r.entries[id]
-		e.applied, e.stuck, e.checked = false, false, 0
-		if e.item != nil && e.certified && e.item.Op.Seq == 1 { // advance comes to the others
+		e.applied, e.waiting = false, false
+		if e.item == nil {
+			continue
+		}
+		e.at.lane.open = false
+		if e.certified && e.item.Op.Seq == 1 { // advance comes to the others
 			r.ready = append(r.ready, e)
 		}
 	}
@@ -172,7 +228,6 @@ func (r *Replica) rebuild() {
 	if !r.state.Conserved() {
 		panic(fmt.Sprintf("replica: money not conserved: %+v", r.state.Supply()))
 	}
-	r.open = nil
 	for _, id := range ids {
 		e := r.entries[id]
 		if e == nil || e.item == nil {
@@ -184,7 +239,7 @@ func (r *Replica) rebuild() {
 		}
 		if !e.certified {
 			r.settle(e)
-			r.await(e, e.key())
+			r.await(e)
 		}
 	}
 }

@@ -24,6 +24,11 @@ func vectors() map[string]*Frame {
 			Chain: 0x1a2b3c4d, Epoch: 3, Witness: 99, Seq: 7, Prev: p2p.Digest{1, 31: 2}, Slot: 1 << 40,
 			Votes: []ledger.OpID{{1}, {1, 1}, {0xff}},
 		},
+		"frame-seen": {
+			Chain: 0x1a2b3c4d, Witness: 2, Seq: 1, Slot: 5,
+			Seen:    []Seen{{0, 3, p2p.Digest{9}}, {1, 1, p2p.Digest{7}}, {1, 1, p2p.Digest{8}}},
+			Bundles: []BundleVote{{ID: BundleID{1}}, {ID: BundleID{2}, Rejects: []uint16{0, 511}}},
+		},
 	}
 	for _, f := range out { // order-free: each by itself
 		f.Sig = id.Sign(f.SigningDigest())
@@ -65,7 +70,7 @@ func TestDecodeFrameRefuses(t *testing.T) {
 	version[0] = 0
 	for name, b := range map[string][]byte{
 		"empty": nil, "out of order": swapped.Encode(), "twice": twice.Encode(), "version": version,
-		"short": good.Encode()[:MaxFrame/100], "trailing": append(good.Encode(), 1),
+		"short": good.Encode()[:100], "trailing": append(good.Encode(), 1),
 	} {
 		if f, err := DecodeFrame(b); err == nil {
 			t.Errorf("%s: %v", name, f)
@@ -98,7 +103,7 @@ func FuzzDecodeFrame(f *testing.F) {
 		x.Chain, x.Witness = r.State().Chain(), x.Witness%3
 		x.Epoch = 0
 		r.AddFrame(signed(g, x))
-		r.Votable(1)
+		r.HasVotes()
 		r.Heads()
 	})
 }

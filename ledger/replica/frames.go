@@ -9,249 +9,395 @@ import (
 
 // A link is a frame that is held, with its name.
 type link struct {
-	id    p2p.Digest
-	frame *Frame
+	id     p2p.Digest
+	frame  *Frame
+	order  int    // place in Replica.log
+	inSlot uint32 // frames of its chain up to it that name its slot
 }
 
 // A witness is what a replica holds of one witness.
 type witness struct {
-	chain   [][]*link  // by sequence number from 1: one frame, or two that fork
-	parked  []*link    // waiting for a parent
-	forks   []uint32   // places of chain with two frames, ascending
+	chain   [][]*link  // by sequence number from 1: one frame, or more that fork
+	last    *link      // last one with votes, while the chain does not fork
+	seen    [][]*link  // by witness, the last frames that the chain has seen, while it does not fork
+	parked  int        // frames that wait for others
+	forks   []uint32   // places of chain with more than one frame, ascending
 	sides   p2p.Digest // of the frames at forks
 	turn    int        // calls of Resend
-	unknown int        // operations missing that it was the first to vote for
+	unknown int        // operations and bundles missing that it was the first to vote for
 }
 
 // maxForks is how many frames of one place in a witness's chain are kept: two are
-// proof enough that the witness is hostile.
+// proof enough that the witness is hostile. More are kept only where frames of
+// others, which do not fork, rest on them.
 const maxForks = 2
 
-// AddFrame adds a frame and the parked ones that waited for it, counts their
-// votes, and folds what they make possible. The frame must not change afterwards.
-func (r *Replica) AddFrame(f *Frame) Outcome {
+// ScreenFrame says whether a frame is worth the work of verifying its signature, and
+// then what is to be verified, with the zero Outcome; else Known or Refused.
+func (r *Replica) ScreenFrame(f *Frame) (p2p.Signed, Outcome) {
 	if !r.wellFormed(f) {
-		return Refused
+		return p2p.Signed{}, Refused
+	}
+	id := f.ID()
+	if r.frames[id] != nil || r.parked[id] != nil {
+		return p2p.Signed{}, Known
+	}
+	if r.witnesses[f.Witness].parked >= r.cfg.Limits.Parked && len(r.lacks(f)) > 0 {
+		return p2p.Signed{}, Refused
+	}
+	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, 0
+}
+
+// AddFrame adds a frame whose signature the caller has verified, and the parked ones
+// that waited for it, counts their votes, and folds what they make possible. The
+// frame must not change afterwards.
+func (r *Replica) AddFrame(f *Frame) Outcome {
+	if _, out := r.ScreenFrame(f); out != 0 {
+		return out
 	}
 	l := &link{id: f.ID(), frame: f}
-	w := &r.witnesses[f.Witness]
-	if r.frames[l.id] != nil || slices.ContainsFunc(w.parked, func(o *link) bool { return o.id == l.id }) {
-		return Known
-	}
-	if !r.cfg.Verify(r.cfg.Genesis.Witnesses[f.Witness].Account, l.id, f.Sig) {
-		return Refused
-	}
-	if f.Seq > 1 && r.frames[f.Prev] == nil {
-		if len(w.parked) >= r.cfg.Limits.Parked {
-			return Refused
-		}
-		w.parked = append(w.parked, l)
-		r.parked++
+	if lacks := r.lacks(f); len(lacks) > 0 {
+		r.park(l, lacks[0])
 		return Parked
 	}
 	outcome := r.link(l)
 	if outcome != Refused {
-		r.unpark(w, l)
+		r.unpark(l)
 		r.fold()
+		r.judge()
 	}
 	return outcome
 }
 
 // wellFormed checks what does not depend on other frames.
 func (r *Replica) wellFormed(f *Frame) bool {
-	return f.Chain == r.state.Chain() && f.Epoch == r.state.Epoch() && int(f.Witness) < len(r.witnesses) &&
-		f.Seq > 0 && (f.Seq == 1) == f.Prev.IsZero() &&
-		len(f.Votes) > 0 && len(f.Votes) <= MaxVotes && ascending(f.Votes)
+	if f.Chain != r.state.Chain() || f.Epoch != r.state.Epoch() || int(f.Witness) >= len(r.witnesses) ||
+		f.Seq == 0 || (f.Seq == 1) != f.Prev.IsZero() || !f.bounded() || !f.ordered() || !f.votes() && len(f.Seen) == 0 {
+		return false
+	}
+	for _, s := range f.Seen {
+		if int(s.Witness) >= len(r.witnesses) || s.Witness == f.Witness || s.Seq == 0 {
+			return false
+		}
+	}
+	return true
 }
 
-// link adds a frame whose parent is held.
+// lacks returns the names of the frames that a frame rests on and that are not
+// held.
+func (r *Replica) lacks(f *Frame) []p2p.Digest {
+	var out []p2p.Digest
+	if f.Seq > 1 && r.frames[f.Prev] == nil {
+		out = append(out, f.Prev)
+	}
+	for i := range f.Seen {
+		if r.frames[f.Seen[i].ID] == nil {
+			out = append(out, f.Seen[i].ID)
+		}
+	}
+	return out
+}
+
+// park keeps a frame until one that it rests on comes.
+func (r *Replica) park(l *link, lack p2p.Digest) {
+	r.parked[l.id] = l
+	r.waits[lack] = append(r.waits[lack], l)
+	r.witnesses[l.frame.Witness].parked++
+}
+
+// unpark links the parked frames that a linked one makes whole.
+func (r *Replica) unpark(l *link) {
+	done := []*link{l}
+	for len(done) > 0 {
+		waiting := r.waits[done[0].id]
+		delete(r.waits, done[0].id)
+		done = done[1:]
+		for _, next := range waiting {
+			if lacks := r.lacks(next.frame); len(lacks) > 0 {
+				r.waits[lacks[0]] = append(r.waits[lacks[0]], next)
+				continue
+			}
+			delete(r.parked, next.id)
+			r.witnesses[next.frame.Witness].parked--
+			if r.link(next) != Refused {
+				done = append(done, next)
+			}
+		}
+	}
+}
+
+// link adds a frame of which all that it rests on is held.
 func (r *Replica) link(l *link) Outcome {
 	f := l.frame
 	w := &r.witnesses[f.Witness]
-	if f.Seq > 1 {
-		parent := r.frames[f.Prev].frame
-		if parent.Witness != f.Witness || parent.Seq+1 != f.Seq || parent.Slot > f.Slot {
-			return Refused
-		}
-	}
-	if !r.tellsMore(f) {
+	if !r.follows(l) || !r.tellsMore(f) {
 		return Refused
 	}
-	if int(f.Seq) > len(w.chain) {
-		w.chain = append(w.chain, nil) // the parent is held: exactly one is missing
+	var rivals []*link
+	if int(f.Seq) <= len(w.chain) {
+		rivals = w.chain[f.Seq-1]
 	}
-	rivals := w.chain[f.Seq-1]
-	if len(rivals) >= maxForks || w.unknown+r.countUnknown(f.Votes) > r.cfg.Limits.Unknown {
-		if len(rivals) == 0 {
-			w.chain = w.chain[:f.Seq-1]
-		}
+	if len(rivals) >= maxForks && !r.pinned(l.id) || w.unknown+r.countUnknown(f) > r.cfg.Limits.Unknown {
 		return Refused
-	}
-	r.quiet = false
-	w.chain[f.Seq-1] = append(rivals, l)
-	r.frames[l.id] = l
-	for _, id := range f.Votes {
-		r.vote(f.Witness, id)
 	}
 	if len(rivals) == 0 {
-		return Added
+		w.chain = append(w.chain, nil) // the parent is held: exactly one is missing
 	}
-	w.fork(f.Seq)
-	r.accuse(Evidence{
-		Offence: FrameFork, Account: r.cfg.Genesis.Witnesses[f.Witness].Account,
-		Seq: uint64(f.Seq), First: rivals[0].id, Second: l.id,
-	})
-	return Equivocation
+	w.chain[f.Seq-1] = append(rivals, l)
+	l.order = len(r.log)
+	r.log = append(r.log, l)
+	r.frames[l.id] = l
+	r.linked = append(r.linked, f)
+	r.quiet = false
+	if len(rivals) > 0 {
+		w.fork(f.Seq)
+		r.accuse(Evidence{
+			Offence: FrameFork, Account: r.cfg.Genesis.Witnesses[f.Witness].Account,
+			Seq: uint64(f.Seq), First: rivals[0].id, Second: l.id,
+		})
+	}
+	r.countVotes(l)
+	r.take(w, l)
+	if len(rivals) > 0 {
+		return Equivocation
+	}
+	return Added
 }
 
-// tellsMore reports whether a frame whose parent is held votes for an operation
-// that none of the frames before it votes for. Only those count: were a vote on the
+// countVotes counts what a linked frame votes for.
+func (r *Replica) countVotes(l *link) {
+	f := l.frame
+	for _, id := range f.Votes {
+		r.voteOne(f.Witness, id, l)
+	}
+	for i := range f.Bundles {
+		r.voteBundle(f.Witness, &f.Bundles[i], l)
+	}
+	if f.votes() {
+		r.unjudged = append(r.unjudged, l)
+	}
+}
+
+// take brings what is known of a witness's chain up to a linked frame.
+func (r *Replica) take(w *witness, l *link) {
+	if len(w.forks) == 0 {
+		for _, s := range l.frame.Seen {
+			w.see(r.frames[s.ID], r)
+		}
+		if l.frame.votes() {
+			w.last = l
+		}
+	}
+	switch {
+	case r.voting && l.frame.Witness == r.self:
+		r.unseen = len(r.news()) > 0
+	case l.frame.votes():
+		r.unseen = true
+	}
+}
+
+// see takes note that the witness has seen a frame.
+func (w *witness) see(l *link, r *Replica) {
+	if w.seen == nil {
+		w.seen = make([][]*link, len(r.witnesses))
+	}
+	heads := w.seen[l.frame.Witness]
+	for i, h := range heads {
+		if r.precedes(h, l) {
+			heads[i] = l
+			return
+		}
+	}
+	w.seen[l.frame.Witness] = append(heads, l)
+}
+
+// precedes reports whether a is b, or before it in one chain.
+func (r *Replica) precedes(a, b *link) bool {
+	if a.frame.Witness != b.frame.Witness || a.frame.Seq > b.frame.Seq {
+		return false
+	}
+	if len(r.witnesses[a.frame.Witness].forks) == 0 {
+		return true
+	}
+	for b.frame.Seq > a.frame.Seq {
+		b = r.frames[b.frame.Prev]
+	}
+	return a == b
+}
+
+// follows reports whether a frame fits those that it rests on, which are held, and
+// does not come too often: a witness makes at most Genesis.SlotMillis/20 + 8 frames
+// that name one slot.
+func (r *Replica) follows(l *link) bool {
+	f := l.frame
+	l.inSlot = 1
+	if f.Seq > 1 {
+		parent := r.frames[f.Prev]
+		if parent.frame.Witness != f.Witness || parent.frame.Seq+1 != f.Seq || parent.frame.Slot > f.Slot {
+			return false
+		}
+		if parent.frame.Slot == f.Slot {
+			l.inSlot = parent.inSlot + 1
+		}
+	}
+	for _, s := range f.Seen {
+		if seen := r.frames[s.ID].frame; seen.Witness != s.Witness || seen.Seq != s.Seq || !seen.votes() {
+			return false
+		}
+	}
+	return l.inSlot <= r.framesPerSlot()
+}
+
+// tellsMore reports whether a frame that follows those it rests on says something
+// that none of the frames before it in its chain says. Only those count: were the
 // other side of a fork to count too, it would depend on their order which frames
 // are refused, and with them those that follow.
 func (r *Replica) tellsMore(f *Frame) bool {
 	w := &r.witnesses[f.Witness]
 	for _, id := range f.Votes {
-		if e := r.entries[id]; e == nil || !e.voters.has(f.Witness) {
+		if e := r.entries[id]; e == nil || e.single == nil || !e.single.voters.has(f.Witness) {
 			return true
 		}
 	}
-	if len(w.forks) == 0 && int(f.Seq) > len(w.chain) {
-		return false // all frames held are before it
+	for i := range f.Bundles {
+		if b := r.bundles[f.Bundles[i].ID]; b == nil || !b.tally.voters.has(f.Witness) {
+			return true
+		}
 	}
-	left := slices.Clone(f.Votes)
-	for l := r.frames[f.Prev]; l != nil && len(left) > 0; l = r.frames[l.frame.Prev] {
-		left = slices.DeleteFunc(left, func(id ledger.OpID) bool {
+	if len(w.forks) == 0 && int(f.Seq) > len(w.chain) { // all frames held are before it
+		return slices.ContainsFunc(f.Seen, func(s Seen) bool { return w.seen == nil || !r.seenBy(w.seen[s.Witness], s) })
+	}
+	return r.newOnPath(f)
+}
+
+// seenBy reports whether one of the frames is the named one or comes after it.
+func (r *Replica) seenBy(heads []*link, s Seen) bool {
+	l := r.frames[s.ID]
+	return slices.ContainsFunc(heads, func(h *link) bool { return r.precedes(l, h) })
+}
+
+// newOnPath is tellsMore by a walk back through the chain.
+func (r *Replica) newOnPath(f *Frame) bool {
+	votes, bundles, seen := slices.Clone(f.Votes), slices.Clone(f.Bundles), slices.Clone(f.Seen)
+	for l := r.frames[f.Prev]; l != nil && len(votes)+len(bundles)+len(seen) > 0; l = r.frames[l.frame.Prev] {
+		votes = slices.DeleteFunc(votes, func(id ledger.OpID) bool {
 			_, there := slices.BinarySearchFunc(l.frame.Votes, id, ledger.OpID.Compare)
 			return there
 		})
+		bundles = slices.DeleteFunc(bundles, func(v BundleVote) bool {
+			return slices.ContainsFunc(l.frame.Bundles, func(o BundleVote) bool { return o.ID == v.ID })
+		})
+		seen = slices.DeleteFunc(seen, func(s Seen) bool {
+			return slices.ContainsFunc(l.frame.Seen, func(o Seen) bool {
+				return r.precedes(r.frames[s.ID], r.frames[o.ID])
+			})
+		})
 	}
-	return len(left) > 0
+	return len(votes)+len(bundles)+len(seen) > 0
 }
 
-// unpark links the parked frames that descend from l.
-func (r *Replica) unpark(w *witness, l *link) {
-	parents := []*link{l}
-	for len(parents) > 0 && len(w.parked) > 0 {
-		parent := parents[0]
-		parents = parents[1:]
-		var children []*link
-		w.parked = slices.DeleteFunc(w.parked, func(o *link) bool {
-			if o.frame.Prev != parent.id {
-				return false
+// pinned reports whether a parked frame of a witness that does not fork rests on the
+// named frame. Such a frame is kept even as the third side of a fork: an honest
+// witness counted its votes.
+func (r *Replica) pinned(id p2p.Digest) bool {
+	want, done := []p2p.Digest{id}, map[p2p.Digest]bool{}
+	for len(want) > 0 {
+		at := want[0]
+		want = want[1:]
+		for _, l := range r.parked { // order-free: whether there is one
+			if done[l.id] || !slices.Contains(r.lacks(l.frame), at) {
+				continue
 			}
-			children = append(children, o)
-			return true
-		})
-		r.parked -= len(children)
-		for _, child := range children {
-			if r.link(child) != Refused {
-				parents = append(parents, child)
+			if len(r.witnesses[l.frame.Witness].forks) == 0 {
+				return true
 			}
+			done[l.id] = true
+			want = append(want, l.id)
 		}
 	}
+	return false
 }
 
-// countUnknown returns how many of the ids have no entry.
-func (r *Replica) countUnknown(ids []ledger.OpID) int {
+// countUnknown returns how many operations and bundles a frame is the first to vote
+// for.
+func (r *Replica) countUnknown(f *Frame) int {
 	n := 0
-	for _, id := range ids {
+	for _, id := range f.Votes {
 		if r.entries[id] == nil {
+			n++
+		}
+	}
+	for i := range f.Bundles {
+		if r.bundles[f.Bundles[i].ID] == nil {
 			n++
 		}
 	}
 	return n
 }
 
-// Parked reports whether frames wait for a parent.
-func (r *Replica) Parked() bool { return r.parked > 0 }
+// Parked reports whether frames wait for others that they rest on.
+func (r *Replica) Parked() bool { return len(r.parked) > 0 }
 
-// Heads returns, by witness, the sequence number after which this replica asks
-// for frames: that of the last frame held, or less when a parked frame shows that
-// it lacks one side of a fork.
-func (r *Replica) Heads() []uint32 {
-	out := make([]uint32, len(r.witnesses))
-	for i := range r.witnesses {
-		w := &r.witnesses[i]
-		out[i] = uint32(len(w.chain))
-		for _, l := range w.parked { // a parked frame lacks a parent, of sequence number Seq-1
-			out[i] = min(out[i], l.frame.Seq-2)
-		}
-	}
+// Ready reports whether all that a frame rests on is held.
+func (r *Replica) Ready(f *Frame) bool { return len(r.lacks(f)) == 0 }
+
+// TakeLinked returns the frames that were added since the last call, those that had
+// been parked among them, in an order in which they can be added again.
+func (r *Replica) TakeLinked() []*Frame {
+	out := r.linked
+	r.linked = nil
 	return out
 }
 
-// fork takes note of a second frame at a place.
+// fork takes note of another frame at a place.
 func (w *witness) fork(seq uint32) {
-	at, _ := slices.BinarySearch(w.forks, seq)
-	w.forks = slices.Insert(w.forks, at, seq)
+	if at, there := slices.BinarySearch(w.forks, seq); !there {
+		w.forks = slices.Insert(w.forks, at, seq)
+	}
 	w.sides = p2p.Digest{}
 }
 
-// ids returns the ids of the frames at a place, in order.
-func (w *witness) ids(seq uint32) []byte {
-	out := make([]byte, 0, maxForks*len(p2p.Digest{}))
-	for _, l := range byID(w.chain[seq-1]) {
-		out = append(out, l.id[:]...)
+// leaves returns the last frames with votes of a witness, one for each side of a
+// fork, in order of their places.
+func (r *Replica) leaves(w *witness) []*link {
+	if len(w.forks) == 0 {
+		if w.last == nil {
+			return nil
+		}
+		return []*link{w.last}
 	}
+	var out []*link
+	told := map[p2p.Digest]bool{} // a frame after it has votes
+	for seq := len(w.chain); seq > 0 && seq >= int(w.forks[0]); seq-- {
+		for _, l := range byID(w.chain[seq-1]) {
+			if l.frame.votes() && !told[l.id] {
+				out = append(out, l)
+			}
+			if l.frame.votes() || told[l.id] {
+				told[l.frame.Prev] = true
+			}
+		}
+	}
+	slices.Reverse(out)
 	return out
 }
 
-// Tips returns, by witness, a digest of the frames held at the end of its chain and
-// wherever it forks. Replicas with equal Heads and different Tips hold different
-// sides of a fork: each sends the other what comes after Resend.
-func (r *Replica) Tips() []p2p.Digest {
-	out := make([]p2p.Digest, len(r.witnesses))
+// news returns what self has not said yet that it has seen, at most two sides of
+// each witness.
+func (r *Replica) news() []Seen {
+	mine := &r.witnesses[r.self]
+	var out []Seen
 	for i := range r.witnesses {
-		w := &r.witnesses[i]
-		if len(w.chain) == 0 {
+		if uint16(i) == r.self {
 			continue
 		}
-		if len(w.forks) > 0 && w.sides == (p2p.Digest{}) {
-			var ids []byte
-			for _, seq := range w.forks {
-				ids = append(ids, w.ids(seq)...)
+		n := 0
+		for _, l := range r.leaves(&r.witnesses[i]) {
+			s := Seen{Witness: uint16(i), Seq: l.frame.Seq, ID: l.id}
+			if n < maxForks && (mine.seen == nil || !r.seenBy(mine.seen[i], s)) {
+				out = append(out, s)
+				n++
 			}
-			w.sides = p2p.Sum("pinfi/sides/1", ids)
-		}
-		out[i] = p2p.Sum("pinfi/tips/1", w.sides[:], w.ids(uint32(len(w.chain))))
-	}
-	return out
-}
-
-// Resend returns the sequence number after which to send a witness's frames to a
-// replica that has the same head and another tip: the end of the chain and the
-// places where it forks come up in turn. The witness must be one.
-func (r *Replica) Resend(witness uint16) uint32 {
-	w := &r.witnesses[witness]
-	at := w.turn % (len(w.forks) + 1)
-	w.turn++
-	if at > 0 {
-		return w.forks[at-1] - 1
-	}
-	return uint32(max(1, len(w.chain)) - 1)
-}
-
-// Turn returns another witness at each call, and all in turn: with which to begin
-// where there may not be room for the frames of all.
-func (r *Replica) Turn() int {
-	r.turn++
-	return r.turn % len(r.witnesses)
-}
-
-// FramesAfter returns at most limit frames of a witness with larger sequence
-// numbers than seq, in order, both sides of a fork included.
-func (r *Replica) FramesAfter(witness uint16, seq uint32, limit int) []*Frame {
-	if int(witness) >= len(r.witnesses) {
-		return nil
-	}
-	chain := r.witnesses[witness].chain
-	var out []*Frame
-	for i := int(seq); i < len(chain); i++ {
-		for _, l := range byID(chain[i]) {
-			if len(out) >= limit {
-				return out
-			}
-			out = append(out, l.frame)
 		}
 	}
 	return out

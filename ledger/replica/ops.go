@@ -6,101 +6,139 @@ import (
 	"github.com/pinfi/pinfi/ledger"
 )
 
-// A placeKey names a place that one operation can fill: a slot of a lane.
-type placeKey struct {
+// A laneKey names a lane of an account.
+type laneKey struct {
 	account ledger.Account
 	lane    ledger.Lane
-	seq     uint64
 }
 
-// A place holds the rivals for one slot of a lane.
+// A lane is what a replica holds of one.
+type lane struct {
+	key     laneKey
+	owner   *owner
+	places  map[uint64]*place
+	open    bool     // in Replica.open
+	checked uint64   // 1 + State.Applied when nothing in it was last found votable
+	rivalry []*place // those with two operations, or that had
+}
+
+// An owner counts what an account has in a replica.
+type owner struct{ pending, lanes int }
+
+// A place holds the rivals for one sequence number of a lane.
 type place struct {
+	lane      *lane
+	seq       uint64
 	rivals    []*entry // held, as they came
 	certified int      // of rivals; two or more halt the lane
-	locked    bool     // self voted for one of them
-	round     uint64   // call of Votable that last offered one of them
+	mine      *entry   // the one that self voted for
 }
 
 // An entry is an operation that is held, or voted for, or both.
 type entry struct {
 	id        ledger.OpID
 	item      *ledger.Item // nil: not held
+	last      *entry       // that it follows in its lane, once it was looked up
 	at        *place       // set with item
-	voters    voterSet
-	stake     ledger.Amount // of voters
-	sponsor   uint16        // witness whose vote made the entry, while it is missing
-	checked   uint64        // 1 + State.Applied when it was last found not votable
+	in        []spot       // bundles that hold it
+	single    *tally       // votes for it by itself; nil: none
+	first     *link        // frame that was first to vote for it by itself
+	sponsor   uint16       // witness whose vote made the entry, while it is missing
+	pending   bool         // held, not certified, place not taken
+	backed    bool         // some witness voted for it
+	exact     bool         // its votes must be counted one by one: see bundle
 	certified bool
 	applied   bool
-	stuck     bool // in Replica.stuck
-	reported  bool // TakeApplied told that it is applied
+	waiting   bool   // certified, next in its lane, not applicable yet
+	reported  bool   // TakeApplied told that it is applied
+	chosen    uint64 // call of NextFrame that chose it
+	cast      uint64 // call of NextFrame that voted for it
 }
 
-// key returns the place that the held operation is for.
-func (e *entry) key() placeKey {
-	op := e.item.Op
-	return placeKey{op.Account, op.Lane, op.Seq}
+// A spot is a place in a bundle.
+type spot struct {
+	bundle *bundle
+	at     uint16
 }
 
-// A voterSet is a set of witnesses.
-type voterSet [(ledger.MaxWitnesses + 63) / 64]uint64
-
-// add adds a witness, and reports whether it was not there.
-func (v *voterSet) add(w uint16) bool {
-	had := v.has(w)
-	v[w/64] |= 1 << (w % 64)
-	return !had
-}
-
-// has reports whether the witness is in the set.
-func (v *voterSet) has(w uint16) bool { return v[w/64]>>(w%64)&1 == 1 }
-
-// AddOp adds an operation and folds what it makes possible. The Result says
-// whether the operation could be applied now if it were certified, and why not;
-// with Refused it says why the operation was not kept. The operation must not
-// change afterwards.
-func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
+// Screen says whether an operation is worth the work of verifying its signature.
+// If it is, the Item goes to AddItem once that is done, and the Outcome is zero; else
+// the Item is nil, and the Outcome is Known, or Refused with a Result that says why.
+func (r *Replica) Screen(op *ledger.Op) (*ledger.Item, Outcome, ledger.Result) {
 	item, res := r.state.Prepare(op)
 	if res != ledger.OK {
-		return Refused, res
+		return nil, Refused, res
 	}
 	e := r.entries[item.ID]
 	if e != nil && e.item != nil {
-		if e.applied {
-			return Known, ledger.OK
+		return nil, Known, ledger.OK
+	}
+	if e == nil {
+		if res := r.admits(op, op.Account != r.cfg.Self); res != ledger.OK {
+			return nil, Refused, res
 		}
-		return Known, r.state.MayVoteItem(e.item)
+	}
+	return item, 0, ledger.OK
+}
+
+// AddItem adds an operation whose signature the caller has verified, and folds what
+// it makes possible. The Result says whether the operation could be applied now if
+// it were certified, and why not; with Refused it says why it was not kept. The
+// operation must not change afterwards.
+func (r *Replica) AddItem(item *ledger.Item) (Outcome, ledger.Result) {
+	e := r.entries[item.ID]
+	if e != nil && e.item != nil {
+		return Known, ledger.OK
 	}
 	// What a witness voted for others hold, and the bound is on the witness.
-	stranger := op.Account != r.cfg.Self
+	res := r.state.MayVoteItem(item)
 	if e == nil {
-		if res := r.admits(op, stranger); res != ledger.OK {
-			return Refused, res
+		if no := r.room(item.Op, res); no != ledger.OK {
+			return Refused, no
 		}
-	}
-	if !r.cfg.Verify(op.Account, [32]byte(item.ID), op.Sig) {
-		return Refused, ledger.BadSignature
-	}
-	res = r.state.MayVoteItem(item)
-	if e == nil && stranger && !r.affords(op, res == ledger.OK) {
-		return Refused, ledger.Full
 	}
 	outcome := r.hold(item, e)
 	r.fold()
 	return outcome, res
 }
 
+// AddOp is Screen and AddItem in one, for an operation whose signature is known to
+// be good.
+func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
+	item, out, res := r.Screen(op)
+	if item != nil {
+		return r.AddItem(item)
+	}
+	return out, res
+}
+
+// room says whether an operation that nobody voted for may be kept, and makes room
+// if need be; may is what MayVoteItem says of it.
+func (r *Replica) room(op *ledger.Op, may ledger.Result) ledger.Result {
+	stranger := op.Account != r.cfg.Self
+	if res := r.admits(op, stranger); res != ledger.OK {
+		return res
+	}
+	if stranger && !r.affords(op, may == ledger.OK) {
+		return ledger.Full
+	}
+	return ledger.OK
+}
+
 // admits says whether the place of an operation leaves room for it.
 func (r *Replica) admits(op *ledger.Op, stranger bool) ledger.Result {
 	head, _ := r.state.Head(op.Account, op.Lane)
+	own := r.owners[op.Account]
 	switch {
 	case op.Seq <= head:
 		return ledger.Stale
-	case op.Seq-head > r.cfg.Limits.Ahead, stranger && r.accounts[op.Account] >= r.cfg.Limits.PerAccount:
+	case op.Seq-head > r.cfg.Limits.Ahead, stranger && own != nil && own.pending >= r.cfg.Limits.PerAccount:
 		return ledger.Full
 	}
-	if p := r.places[placeKey{op.Account, op.Lane, op.Seq}]; stranger && p != nil && len(p.rivals) >= 2 {
-		return ledger.Equivocation
+	if l := r.lanes[laneKey{op.Account, op.Lane}]; stranger && l != nil {
+		if p := l.places[op.Seq]; p != nil && len(p.rivals) >= 2 {
+			return ledger.Equivocation
+		}
 	}
 	return ledger.OK
 }
@@ -116,8 +154,11 @@ func (r *Replica) affords(op *ledger.Op, votable bool) bool {
 		return true
 	}
 	least := 0
-	if !votable {
-		least = r.accounts[op.Account] + 1 // nobody makes room by the loss of those who hold as little
+	if !votable { // nobody makes room by the loss of those who hold as little
+		least = 1
+		if own := r.owners[op.Account]; own != nil {
+			least += own.pending
+		}
 	}
 	return r.evict(least)
 }
@@ -132,100 +173,129 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 		r.found(e)
 	}
 	e.item = item
-	key := e.key()
-	p := r.places[key]
-	if p == nil {
-		p = &place{}
-		r.places[key] = p
-	}
+	p := r.placeOf(item.Op)
 	e.at = p
 	p.rivals = append(p.rivals, e)
-	if r.voting && e.voters.has(r.self) {
-		p.locked = true
+	if voters := r.votersOf(e); r.voting && p.mine == nil && voters.has(r.self) {
+		p.mine = e
 	}
-	if e.certified {
-		r.certify(e)
+	if e.certified || r.backedAbove(e) || r.backed(e) {
+		r.certifyUp(e)
 	} else {
-		r.await(e, key)
+		r.await(e)
 	}
-	if len(p.rivals) == 1 {
-		return Added
+	if len(p.rivals) > 1 {
+		r.rivals(p, e)
+		return Equivocation
 	}
-	r.rivalry(key, p, e)
-	return Equivocation
+	if e.backed && len(p.lane.rivalry) > 0 {
+		r.dispute(p.lane)
+	}
+	return Added
+}
+
+// backedAbove reports whether a certified operation names the held e as the one
+// before it.
+func (r *Replica) backedAbove(e *entry) bool {
+	next := e.at.lane.places[e.at.seq+1]
+	return !r.flaws.perOp && next != nil && slices.ContainsFunc(next.rivals, func(o *entry) bool {
+		return o.certified && o.item.Op.Prev == e.id
+	})
+}
+
+// placeOf returns the place of an operation, made if need be.
+func (r *Replica) placeOf(op *ledger.Op) *place {
+	key := laneKey{op.Account, op.Lane}
+	l := r.lanes[key]
+	if l == nil {
+		own := r.owners[op.Account]
+		if own == nil {
+			own = &owner{}
+			r.owners[op.Account] = own
+		}
+		own.lanes++
+		l = &lane{key: key, owner: own, places: map[uint64]*place{}}
+		r.lanes[key] = l
+	}
+	p := l.places[op.Seq]
+	if p == nil {
+		p = &place{lane: l, seq: op.Seq}
+		l.places[op.Seq] = p
+	}
+	return p
 }
 
 // found forgets that an operation is missing.
 func (r *Replica) found(e *entry) {
 	delete(r.missing, e.id)
+	if e.single == nil {
+		return // nobody voted for it by itself: see want
+	}
 	r.witnesses[e.sponsor].unknown--
-	if r.voting && e.voters.has(r.self) {
+	if r.voting && e.single.voters.has(r.self) {
 		r.unknown--
 	}
 }
 
-// await makes an uncertified operation pending, and votable when it is next.
-func (r *Replica) await(e *entry, key placeKey) {
-	head, _ := r.state.Head(key.account, key.lane)
-	if key.seq <= head {
+// await makes an uncertified operation pending, and its lane one to look at.
+func (r *Replica) await(e *entry) {
+	l := e.at.lane
+	if head, _ := r.state.Head(l.key.account, l.key.lane); e.at.seq <= head {
 		return
 	}
-	r.pending[e.id] = e
-	r.accounts[key.account]++
+	e.pending = true
+	r.pending++
+	l.owner.pending++
 	if r.bounds(e) {
 		r.unvoted++
+		r.stray(e)
 	}
-	if key.seq == head+1 {
-		r.open = append(r.open, e)
+	r.reopen(l)
+}
+
+// reopen puts a lane among those that may hold something votable.
+func (r *Replica) reopen(l *lane) {
+	if !r.voting {
+		return
 	}
+	r.quiet, l.checked = false, 0
+	if !l.open {
+		l.open = true
+		r.open = append(r.open, l)
+	}
+}
+
+// stray keeps a list of the operations that evict may drop.
+func (r *Replica) stray(e *entry) {
+	if len(r.strays) > 2*r.unvoted+evictShare {
+		r.strays = slices.DeleteFunc(r.strays, func(e *entry) bool { return !e.pending || !r.bounds(e) })
+	}
+	r.strays = append(r.strays, e)
 }
 
 // bounds reports whether a held operation is one that Limits.Pending bounds.
-func (r *Replica) bounds(e *entry) bool { return e.stake == 0 && e.item.Op.Account != r.cfg.Self }
+func (r *Replica) bounds(e *entry) bool { return !e.backed && e.item.Op.Account != r.cfg.Self }
 
 // settle takes an operation off the pending ones.
 func (r *Replica) settle(e *entry) {
-	if r.pending[e.id] == nil {
+	if !e.pending {
 		return
 	}
-	delete(r.pending, e.id)
 	if r.bounds(e) {
 		r.unvoted--
 	}
-	account := e.item.Op.Account
-	if r.accounts[account]--; r.accounts[account] == 0 {
-		delete(r.accounts, account)
-	}
+	e.pending = false
+	r.pending--
+	e.at.lane.owner.pending--
 }
 
-// Votable returns at most limit operations that an honest witness may vote for
-// now, in the order they came: next in their lanes, applicable, and in places
-// where this replica's own witness has not voted. It returns none while an
-// operation that the witness voted for is missing, because its place is unknown.
-func (r *Replica) Votable(limit int) []ledger.OpID {
-	if !r.voting || r.unknown > 0 || r.quiet {
-		return nil
+// back takes note that a witness voted for an operation.
+func (r *Replica) back(e *entry) {
+	if e.backed {
+		return
 	}
-	r.round++
-	version := r.state.Applied() + 1
-	var out []ledger.OpID
-	r.open = slices.DeleteFunc(r.open, func(e *entry) bool {
-		op := e.item.Op
-		head, _ := r.state.Head(op.Account, op.Lane)
-		if e.at.certified > 0 || e.at.locked || op.Seq != head+1 {
-			return true
-		}
-		if len(out) >= limit || e.at.round == r.round || e.checked == version {
-			return false
-		}
-		if r.state.MayVoteItem(e.item) != ledger.OK {
-			e.checked = version
-			return false
-		}
-		e.at.round = r.round
-		out = append(out, e.id)
-		return false
-	})
-	r.quiet = len(out) == 0 && limit > 0
-	return out
+	if e.pending && r.bounds(e) {
+		r.unvoted--
+	}
+	e.backed = true
 }

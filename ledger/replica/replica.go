@@ -1,11 +1,13 @@
 // Package replica decides which operations count. It is the CRDT half of the
 // ledger: it keeps the union of the operations and frames it is given, and folds
 // the certified operations into a ledger.State. It starts no goroutine, reads no
-// clock and sends nothing; a caller feeds it and asks it what to send.
+// clock and sends nothing; a caller feeds it and asks it what to send. It verifies
+// no signature: a caller screens what came, verifies it, and adds it then.
 //
-// The calls you need are AddOp, AddFrame and TakeApplied; a witness also calls
-// Votable and NextFrame. An operation is certified once witnesses with more than
-// two thirds of the stake pinned at genesis have voted for it, each counted once.
+// The calls you need are Screen and AddItem, ScreenFrame and AddFrame, and
+// TakeApplied; a witness also calls NextFrame. An operation is certified once
+// witnesses with more than two thirds of the stake pinned at genesis have voted for
+// it or for one that follows it in its lane, each counted once.
 //
 // The invariant: replicas that hold the same operations and frames hold the same
 // state, whatever the order and however often they got them. Below one third of
@@ -23,14 +25,12 @@ import (
 	"github.com/pinfi/pinfi/p2p"
 )
 
-// Config says what a Replica works with. Every field but Self and Limits must be
-// set.
+// Config says what a Replica works with. Network and Genesis must be set.
 type Config struct {
 	Network   p2p.Network
 	Genesis   *ledger.Genesis
 	Contracts []ledger.Contract // at genesis; the replica's alone from then on
-	Verify    func(p2p.PeerID, p2p.Digest, p2p.Signature) bool
-	Self      ledger.Account // the node's own, whose next operation always has room; zero for none
+	Self      ledger.Account    // the node's own, whose next operation always has room; zero for none
 	Limits    Limits
 }
 
@@ -42,8 +42,8 @@ type Limits struct {
 	Pending    int    // operations that no witness voted for in all, default 16384
 	PerAccount int    // uncertified operations of one account, default 256
 	Ahead      uint64 // sequence numbers past a lane's head, default 64
-	Parked     int    // frames of one witness that wait for a parent, default 256
-	Unknown    int    // operations one witness voted for that nobody sent, default 16384
+	Parked     int    // frames of one witness that wait for others, default 256
+	Unknown    int    // operations and bundles one witness voted for that nobody sent, default 16384
 }
 
 // withDefaults returns a copy with the zero fields filled in.
@@ -70,7 +70,7 @@ type Outcome uint8
 const (
 	Added        Outcome = 1
 	Known        Outcome = 2 // held before
-	Parked       Outcome = 3 // kept until its parent comes
+	Parked       Outcome = 3 // kept until what it rests on comes
 	Refused      Outcome = 4 // not added, and never will be as things stand
 	Equivocation Outcome = 5 // added, and proves that its signer said two things
 )
@@ -98,36 +98,56 @@ type Replica struct {
 	cfg   Config
 	state *ledger.State
 	stake ledger.Amount // of all witnesses
+	flaws flaws
 
 	self    uint16
 	voting  bool // self is set
-	unknown int  // operations that self voted for and that are not held
+	unknown int  // operations and bundles that self voted for and that are not held
+	unseen  bool // self has not told of all votes of others
 
 	witnesses []witness
-	turn      int // calls of Turn
+	turn      int      // calls of Turn
+	log       []*link  // frames as they were linked
+	linked    []*Frame // of log, since TakeLinked
 	frames    map[p2p.Digest]*link
-	parked    int
+	parked    map[p2p.Digest]*link
+	waits     map[p2p.Digest][]*link // parked frames, each by one frame that it waits for
+	unjudged  []*link                // frames whose votes were not looked at yet
 
-	entries  map[ledger.OpID]*entry
-	places   map[placeKey]*place
-	pending  map[ledger.OpID]*entry // held, not certified, place not taken
-	accounts map[ledger.Account]int // pending by account
-	unvoted  int                    // of pending, by strangers and without a vote
-	missing  map[ledger.OpID]*entry // voted for, not held
-	asked    ledger.OpID            // the last that Missing returned
+	entries     map[ledger.OpID]*entry
+	bundles     map[BundleID]*bundle
+	lanes       map[laneKey]*lane
+	owners      map[ledger.Account]*owner
+	strays      []*entry // pending operations without a vote, and some that were
+	pending     int      // operations held, not certified, place not taken
+	unvoted     int      // of pending, by strangers and without a vote
+	missing     map[ledger.OpID]*entry
+	absent      map[BundleID]*bundle
+	asked       ledger.OpID // the last that Missing returned
+	askedBundle BundleID    // the last that Absent returned
+	keeps       []*Bundle   // held and voted for, since TakeKept
 
 	packed    uint64 // 1 + State.Applied when evict last found nothing
 	packedFew int    // what it was asked to spare then
 
-	open    []*entry // next in their lanes and not certified, as they came
-	round   uint64   // calls of Votable
-	quiet   bool     // the last call found nothing, and nothing came since
-	ready   []*entry // certified and perhaps applicable
-	stuck   []*entry // certified, next in their lanes, not applicable yet
-	applied []Applied
-	doubt   bool // what is applied may not count any more: fold again from genesis
+	open     []*lane // that may hold something votable, as they came
+	round    uint64  // calls of NextFrame
+	quiet    bool    // nothing was votable, and nothing came since
+	ready    []*entry
+	stuck    []*entry             // certified, next in their lanes, not applicable yet
+	claiming map[laneKey][]*entry // the same, by the lane that they wait for
+	applied  []Applied
+	doubt    bool // what is applied may not count any more: fold again from genesis
+	halted   int  // certificates for places that had one
 
-	offences map[offenceKey]Evidence
+	offences map[OffenceID]Evidence
+	caught   []Evidence // since TakeCaught
+}
+
+// flaws switch rules off, so that tests see that they are needed.
+type flaws struct {
+	perOp bool // a vote is for one operation, not for those before it
+	half  bool // half of the stake certifies
 }
 
 // An Applied tells what the fold did with an operation: OK applied it,
@@ -140,8 +160,8 @@ type Applied struct {
 
 // New returns a replica at genesis.
 func New(cfg Config) (*Replica, error) {
-	if cfg.Genesis == nil || cfg.Verify == nil {
-		return nil, errors.New("new replica: want a genesis and a verify function")
+	if cfg.Genesis == nil {
+		return nil, errors.New("new replica: want a genesis")
 	}
 	state, err := ledger.New(cfg.Network, cfg.Genesis, cfg.Contracts)
 	if err != nil {
@@ -152,12 +172,16 @@ func New(cfg Config) (*Replica, error) {
 		cfg: cfg, state: state, stake: cfg.Genesis.Stake(),
 		witnesses: make([]witness, len(cfg.Genesis.Witnesses)),
 		frames:    map[p2p.Digest]*link{},
+		parked:    map[p2p.Digest]*link{},
+		waits:     map[p2p.Digest][]*link{},
 		entries:   map[ledger.OpID]*entry{},
-		places:    map[placeKey]*place{},
-		pending:   map[ledger.OpID]*entry{},
-		accounts:  map[ledger.Account]int{},
+		bundles:   map[BundleID]*bundle{},
+		lanes:     map[laneKey]*lane{},
+		owners:    map[ledger.Account]*owner{},
 		missing:   map[ledger.OpID]*entry{},
-		offences:  map[offenceKey]Evidence{},
+		absent:    map[BundleID]*bundle{},
+		claiming:  map[laneKey][]*entry{},
+		offences:  map[OffenceID]Evidence{},
 	}, nil
 }
 
@@ -182,11 +206,25 @@ func (r *Replica) TakeApplied() []Applied {
 	return out
 }
 
+// TakeKept returns the bundles that have come to be held and voted for since the
+// last call: what a node must keep to serve the frames that name them.
+func (r *Replica) TakeKept() []*Bundle {
+	out := r.keeps
+	r.keeps = nil
+	return out
+}
+
+// Kept reports whether a bundle that holds the operation was told of by TakeKept.
+func (r *Replica) Kept(id ledger.OpID) bool {
+	e := r.entries[id]
+	return e != nil && slices.ContainsFunc(e.in, func(s spot) bool { return s.bundle.kept })
+}
+
 // Certified reports whether more than two thirds of the stake voted for the
-// operation, held or not.
+// operation, held or not, or for one that is held and follows it.
 func (r *Replica) Certified(id ledger.OpID) bool {
 	e := r.entries[id]
-	return e != nil && e.certified
+	return e != nil && (e.certified || r.backed(e))
 }
 
 // IsApplied reports whether the operation is part of the state.
@@ -204,29 +242,12 @@ func (r *Replica) Op(id ledger.OpID) (*ledger.Op, bool) {
 	return e.item.Op, true
 }
 
-// Missing returns at most limit ids of operations that were voted for and are not
-// held, in order of ids. It goes on where the last call ended, and round again, so
-// that made-up ids do not keep the others from being asked for.
-func (r *Replica) Missing(limit int) []ledger.OpID {
-	ids := firstIDs(r.missing, len(r.missing))
-	if len(ids) == 0 || limit <= 0 {
-		return nil
-	}
-	at, found := slices.BinarySearchFunc(ids, r.asked, ledger.OpID.Compare)
-	if found {
-		at++
-	}
-	out := slices.Concat(ids[at:], ids[:at])[:min(limit, len(ids))]
-	r.asked = out[len(out)-1]
-	return out
-}
-
 // Pending yields the operations that are held, not certified, and whose place in
-// their lane is not taken, in order of ids.
+// their lane is not taken, in order of ids. It costs a look at all operations.
 func (r *Replica) Pending() iter.Seq[*ledger.Op] {
 	return func(yield func(*ledger.Op) bool) {
-		for _, id := range firstIDs(r.pending, len(r.pending)) {
-			if !yield(r.pending[id].item.Op) {
+		for _, id := range sortedKeys(r.entries, ledger.OpID.Compare) {
+			if e := r.entries[id]; e.pending && !yield(e.item.Op) {
 				return
 			}
 		}
@@ -234,21 +255,17 @@ func (r *Replica) Pending() iter.Seq[*ledger.Op] {
 }
 
 // PendingLen returns how many operations Pending yields.
-func (r *Replica) PendingLen() int { return len(r.pending) }
+func (r *Replica) PendingLen() int { return r.pending }
 
 // Waiting returns how many certified operations are next in their lanes and wait
 // for something in another lane.
-func (r *Replica) Waiting() int { return len(r.stuck) }
-
-// firstIDs returns at most limit keys, the smallest first.
-func firstIDs(m map[ledger.OpID]*entry, limit int) []ledger.OpID {
-	if len(m) == 0 || limit <= 0 {
-		return nil
+func (r *Replica) Waiting() int {
+	n := len(r.stuck)
+	for _, waiting := range r.claiming { // order-free: a sum
+		n += len(waiting)
 	}
-	ids := make([]ledger.OpID, 0, len(m))
-	for id := range m { // order-free: sorted below
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, ledger.OpID.Compare)
-	return ids[:min(limit, len(ids))]
+	return n
 }
+
+// framesPerSlot is how many frames with one slot a witness's chain may have.
+func (r *Replica) framesPerSlot() uint32 { return r.cfg.Genesis.SlotMillis/20 + 8 }

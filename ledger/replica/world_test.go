@@ -16,16 +16,13 @@ var testNetwork = p2p.Network{0x1a, 0x2b, 0x3c, 0x4d}
 // who returns the account whose first byte is c.
 func who(c byte) ledger.Account { return ledger.Account{c} }
 
-// fakeSign is a signature that fakeVerify accepts: cheap, and different for every
-// key and digest.
+// fakeSign is a cheap signature, different for every key and digest.
 func fakeSign(key p2p.PeerID, d p2p.Digest) p2p.Signature {
 	var sig p2p.Signature
 	copy(sig[:], key[:])
 	copy(sig[32:], d[:])
 	return sig
 }
-
-func fakeVerify(key p2p.PeerID, d p2p.Digest, sig p2p.Signature) bool { return sig == fakeSign(key, d) }
 
 // newGenesis returns a genesis with witnesses of the given stakes, in which a, b, c
 // and d own 1000 atoms each.
@@ -43,7 +40,7 @@ func newGenesis(stakes ...ledger.Amount) *ledger.Genesis {
 // newReplica returns a replica; self is -1 for one that does not vote.
 func newReplica(t rapid.TB, g *ledger.Genesis, self int) *Replica {
 	t.Helper()
-	r, err := New(Config{Network: testNetwork, Genesis: g, Verify: fakeVerify})
+	r, err := New(Config{Network: testNetwork, Genesis: g})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,21 +62,55 @@ func transfer(account ledger.Account, seq uint64, prev ledger.OpID, to ledger.Ac
 	return op
 }
 
-// signed signs a frame as its witness.
+// signed sorts a frame's lists and signs it as its witness.
 func signed(g *ledger.Genesis, f *Frame) *Frame {
-	slices.SortFunc(f.Votes, ledger.OpID.Compare)
+	f.sort()
 	f.Votes = slices.Compact(f.Votes)
 	f.Sig = fakeSign(g.Witnesses[f.Witness].Account, f.SigningDigest())
 	return f
 }
 
-// frame returns a signed frame; prev is nil for the first.
-func frame(g *ledger.Genesis, witness uint16, prev *Frame, votes ...ledger.OpID) *Frame {
-	f := &Frame{Chain: ledger.ChainOf(testNetwork), Witness: witness, Seq: 1, Votes: votes}
+// draft returns an unsigned frame; prev is nil for the first.
+func draft(witness uint16, prev *Frame) *Frame {
+	f := &Frame{Chain: ledger.ChainOf(testNetwork), Witness: witness, Seq: 1}
 	if prev != nil {
 		f.Seq, f.Prev, f.Slot = prev.Seq+1, prev.ID(), prev.Slot
 	}
+	return f
+}
+
+// frame returns a signed frame with votes one by one; prev is nil for the first.
+func frame(g *ledger.Genesis, witness uint16, prev *Frame, votes ...ledger.OpID) *Frame {
+	f := draft(witness, prev)
+	f.Votes = votes
 	return signed(g, f)
+}
+
+// next returns the next signed frame of a replica's own witness, which is added; nil
+// when there is nothing to tell.
+func next(t rapid.TB, r *Replica, slot ledger.Slot) *Frame {
+	t.Helper()
+	f := r.NextFrame(slot)
+	if f == nil {
+		return nil
+	}
+	signed(r.cfg.Genesis, f)
+	if back, err := DecodeFrame(f.Encode()); err != nil || back.ID() != f.ID() {
+		t.Fatalf("own frame does not decode: %v", err)
+	}
+	if out := r.AddFrame(f); out != Added {
+		t.Fatalf("own frame %v", out)
+	}
+	return f
+}
+
+// addBundle adds a bundle, as a peer does.
+func addBundle(r *Replica, b *Bundle) Outcome {
+	items, out := r.ScreenBundle(b)
+	if out != 0 {
+		return out
+	}
+	return r.AddBundle(b, items)
 }
 
 // add adds an operation or a frame, as a peer does.
@@ -90,6 +121,8 @@ func add(t rapid.TB, r *Replica, x any) {
 		r.AddOp(x)
 	case *Frame:
 		r.AddFrame(x)
+	case *Bundle:
+		addBundle(r, x)
 	default:
 		t.Fatalf("add %T", x)
 	}
@@ -103,11 +136,14 @@ type world struct {
 	rng      *rand.Rand
 	replicas []*Replica // honest witnesses, then one that only watches
 	ops      []*ledger.Op
+	bundles  []*Bundle
 	frames   []*Frame
+	clock    ledger.Slot
 	hostile  []uint16
 	sides    map[uint16][2]*Frame // the ends of a hostile witness's forked chain
-	told     map[string]bool      // votes by witness, side and operation
 	heads    map[ledger.Account][]*ledger.Op
+	all      *Replica // holds all frames up to written
+	written  int
 }
 
 // newWorld returns a world; hostile witnesses come last in the genesis.
@@ -121,7 +157,7 @@ func newWorld(t *rapid.T, hostileShare float64) *world {
 	}
 	w := &world{
 		t: t, g: newGenesis(stakes...), rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)),
-		sides: map[uint16][2]*Frame{}, told: map[string]bool{}, heads: map[ledger.Account][]*ledger.Op{},
+		sides: map[uint16][2]*Frame{}, heads: map[ledger.Account][]*ledger.Op{},
 	}
 	for i := n - 1; i >= 0 && float64(bad+stakes[i]) < hostileShare*float64(total); i-- {
 		bad += stakes[i]
@@ -136,7 +172,10 @@ func newWorld(t *rapid.T, hostileShare float64) *world {
 
 // step does one random thing.
 func (w *world) step() {
-	switch w.rng.IntN(8) {
+	w.clock++
+	switch w.rng.IntN(9) {
+	case 8:
+		w.pack()
 	case 0:
 		w.submit()
 	case 1, 2:
@@ -173,40 +212,64 @@ func (w *world) submit() {
 	w.ops = append(w.ops, op)
 }
 
-// vote lets an honest witness vote, and often keeps others from hearing it.
-func (w *world) vote() {
-	r := w.replicas[w.rng.IntN(len(w.replicas))]
-	votes := r.Votable(MaxVotes)
-	if len(votes) == 0 {
-		return
+// pack makes a bundle of operations, new ones more often than not.
+func (w *world) pack() {
+	for range 1 + w.rng.IntN(3) {
+		w.submit()
 	}
-	f := signed(w.g, r.NextFrame(0, votes))
-	if out := r.AddFrame(f); out != Added {
-		w.t.Fatalf("own frame %v", out)
+	b := &Bundle{}
+	for range 1 + w.rng.IntN(4) {
+		op := w.ops[len(w.ops)-1-w.rng.IntN(min(6, len(w.ops)))]
+		if !slices.Contains(b.Ops, op) {
+			b.Ops = append(b.Ops, op)
+		}
 	}
-	w.frames = append(w.frames, f)
+	slices.SortStableFunc(b.Ops, func(x, y *ledger.Op) int { return int(x.Seq) - int(y.Seq) })
+	w.bundles = append(w.bundles, b)
 }
 
-// lie lets a hostile witness vote for anything, on either side of a forked chain.
+// vote lets an honest witness speak, and often keeps others from hearing it.
+func (w *world) vote() {
+	r := w.replicas[w.rng.IntN(len(w.replicas))]
+	if !r.voting {
+		return
+	}
+	if f := next(w.t, r, w.clock/8); f != nil {
+		w.frames = append(w.frames, f)
+	}
+}
+
+// lie lets a hostile witness vote for anything, on either side of a forked chain, and
+// say that it has seen anything.
 func (w *world) lie() {
 	if len(w.hostile) == 0 || len(w.ops) == 0 {
 		return
 	}
 	liar := w.hostile[w.rng.IntN(len(w.hostile))]
-	var votes []ledger.OpID
-	for range 1 + w.rng.IntN(5) {
-		votes = append(votes, w.ops[w.rng.IntN(len(w.ops))].ID())
-	}
 	sides := w.sides[liar]
 	side := w.rng.IntN(2)
-	f := frame(w.g, liar, sides[side], votes...)
-	news := false
-	for _, id := range f.Votes {
-		key := string(append([]byte{byte(liar), byte(side)}, id[:]...))
-		news = news || !w.told[key]
-		w.told[key] = true
+	f := draft(liar, sides[side])
+	f.Slot = max(f.Slot, w.clock/8)
+	for range w.rng.IntN(5) {
+		f.Votes = append(f.Votes, w.ops[w.rng.IntN(len(w.ops))].ID())
 	}
-	if !news {
+	if len(w.bundles) > 0 && w.rng.IntN(2) == 0 {
+		b := w.bundles[w.rng.IntN(len(w.bundles))]
+		v := BundleVote{ID: b.ID()}
+		for i := range len(b.Ops) + 1 {
+			if w.rng.IntN(3) == 0 {
+				v.Rejects = append(v.Rejects, uint16(i))
+			}
+		}
+		f.Bundles = append(f.Bundles, v)
+	}
+	if len(w.frames) > 0 && w.rng.IntN(2) == 0 {
+		if o := w.frames[w.rng.IntN(len(w.frames))]; o.Witness != liar && o.votes() {
+			f.Seen = append(f.Seen, Seen{o.Witness, o.Seq, o.ID()})
+		}
+	}
+	signed(w.g, f)
+	if !w.scribe().takes(f) {
 		return // nobody would take it
 	}
 	sides[side] = f
@@ -214,12 +277,36 @@ func (w *world) lie() {
 	w.frames = append(w.frames, f)
 }
 
+// A scribe says which frames of a liar others take.
+type scribe struct{ r *Replica }
+
+// scribe returns a replica that holds all frames.
+func (w *world) scribe() scribe {
+	if w.all == nil {
+		w.all = newReplica(w.t, w.g, -1)
+	}
+	for ; w.written < len(w.frames); w.written++ {
+		if out := w.all.AddFrame(w.frames[w.written]); out != Added && out != Equivocation {
+			w.t.Fatalf("frame %d of witness %d: %v", w.frames[w.written].Seq, w.frames[w.written].Witness, out)
+		}
+	}
+	return scribe{w.all}
+}
+
+// takes reports whether a frame says something new in its chain.
+func (s scribe) takes(f *Frame) bool {
+	return s.r.wellFormed(f) && s.r.frames[f.ID()] == nil && s.r.follows(&link{frame: f}) && s.r.tellsMore(f)
+}
+
 // gossip delivers something, old or new, to somebody.
 func (w *world) gossip() {
 	r := w.replicas[w.rng.IntN(len(w.replicas))]
-	if len(w.frames) > 0 && w.rng.IntN(2) == 0 {
+	switch n := w.rng.IntN(5); {
+	case n < 3 && len(w.frames) > 0:
 		r.AddFrame(w.frames[w.rng.IntN(len(w.frames))])
-	} else if len(w.ops) > 0 {
+	case n == 3 && len(w.bundles) > 0:
+		addBundle(r, w.bundles[w.rng.IntN(len(w.bundles))])
+	case len(w.ops) > 0:
 		r.AddOp(w.ops[w.rng.IntN(len(w.ops))])
 	}
 }
@@ -231,6 +318,9 @@ func (w *world) deliverAll(r *Replica) {
 	for _, op := range w.ops {
 		all = append(all, op)
 	}
+	for _, b := range w.bundles {
+		all = append(all, b)
+	}
 	for _, f := range w.frames {
 		all = append(all, f)
 		if w.rng.IntN(3) == 0 {
@@ -241,13 +331,20 @@ func (w *world) deliverAll(r *Replica) {
 	for _, x := range all {
 		add(w.t, r, x)
 	}
-	for _, op := range w.ops {
-		if slices.Contains(r.Missing(len(w.ops)), op.ID()) {
-			r.AddOp(op)
+	for range 2 { // what came too early to be kept, and is voted for
+		for _, b := range w.bundles {
+			if slices.Contains(r.Absent(len(w.bundles)), b.ID()) {
+				addBundle(r, b)
+			}
+		}
+		for _, op := range w.ops {
+			if slices.Contains(r.Missing(len(w.ops)), op.ID()) {
+				r.AddOp(op)
+			}
 		}
 	}
-	if n := len(r.Missing(1000)); n > 0 || r.Parked() {
-		w.t.Fatalf("%d operations missing, parked %v, after everything was delivered", n, r.Parked())
+	if n := len(r.Missing(1000)) + len(r.Absent(1000)); n > 0 || r.Parked() {
+		w.t.Fatalf("%d operations and bundles missing, parked %v, after everything was delivered", n, r.Parked())
 	}
 }
 
@@ -256,18 +353,23 @@ func (w *world) check(r *Replica) {
 	if err := r.State().Audit(); err != nil {
 		w.t.Fatal(err)
 	}
-	for key, p := range r.places { // order-free: each by itself
-		n := 0
-		for _, e := range p.rivals {
-			if e.certified {
-				n++
+	for _, l := range r.lanes { // order-free: each by itself
+		for _, p := range l.places { // order-free: each by itself
+			n := 0
+			for _, e := range p.rivals {
+				if e.certified {
+					n++
+				}
+				if e.applied && (!e.certified || p.certified > 1) {
+					w.t.Fatalf("%v applied, certified %v, rivals certified %d", e.id.Short(), e.certified, p.certified)
+				}
+				if r.backed(e) && !e.certified {
+					w.t.Fatalf("%v has a quorum and is not certified", e.id.Short())
+				}
 			}
-			if e.applied && (!e.certified || p.certified > 1) {
-				w.t.Fatalf("%v applied, certified %v, rivals certified %d", e.id.Short(), e.certified, p.certified)
+			if n != p.certified {
+				w.t.Fatalf("place %d counts %d certified, has %d", p.seq, p.certified, n)
 			}
-		}
-		if n != p.certified {
-			w.t.Fatalf("place %v counts %d certified, has %d", key, p.certified, n)
 		}
 	}
 	w.checkLists(r)
@@ -275,42 +377,37 @@ func (w *world) check(r *Replica) {
 
 // checkLists compares the lists that a replica keeps with what a full scan finds.
 func (w *world) checkLists(r *Replica) {
-	votable, waiting, pending := 0, 0, 0
-	for key, p := range r.places { // order-free: counts
+	waiting, pending, unvoted, owned := 0, 0, 0, 0
+	votable := false
+	for key, l := range r.lanes { // order-free: counts
 		head, _ := r.state.Head(key.account, key.lane)
-		may := false
-		for _, e := range p.rivals {
-			switch {
-			case key.seq <= head && e.stake == 0:
-				w.t.Fatalf("%v is kept without a vote, its place taken", e.id.Short())
-			case !e.certified && key.seq > head:
-				pending++
-			case e.certified && p.certified == 1 && key.seq == head+1:
-				waiting++
+		for seq, p := range l.places { // order-free: counts
+			may := false
+			for _, e := range p.rivals {
+				switch {
+				case seq <= head && r.free(e):
+					w.t.Fatalf("%v is kept without a vote, its place taken", e.id.Short())
+				case !e.certified && seq > head:
+					pending++
+					if !e.backed {
+						unvoted++
+					}
+				case e.certified && p.certified == 1 && seq == head+1:
+					waiting++
+				}
+				may = may || seq == head+1 && r.state.MayVoteItem(e.item) == ledger.OK
 			}
-			may = may || r.state.MayVoteItem(e.item) == ledger.OK
-		}
-		if may && p.certified == 0 && !p.locked {
-			votable++
+			votable = votable || may && p.certified == 0 && p.mine == nil
 		}
 	}
-	accounts, unvoted := 0, 0
-	for _, n := range r.accounts { // order-free: a sum
-		accounts += n
+	for _, o := range r.owners { // order-free: a sum
+		owned += o.pending
 	}
-	for _, e := range r.pending { // order-free: a count
-		if e.stake == 0 {
-			unvoted++
-		}
+	if waiting != r.Waiting() || pending != r.PendingLen() || owned != pending || unvoted != r.unvoted {
+		w.t.Fatalf("%d waiting, %d pending, %d by account, %d without a vote; scan finds %d, %d, %d",
+			r.Waiting(), r.PendingLen(), owned, r.unvoted, waiting, pending, unvoted)
 	}
-	if unvoted != r.unvoted {
-		w.t.Fatalf("%d pending without a vote, scan finds %d", r.unvoted, unvoted)
-	}
-	if waiting != r.Waiting() || pending != r.PendingLen() || accounts != pending {
-		w.t.Fatalf("%d waiting, %d pending, %d by account; scan finds %d and %d",
-			r.Waiting(), r.PendingLen(), accounts, waiting, pending)
-	}
-	if got := len(r.Votable(1000)); r.voting && r.unknown == 0 && got != votable {
-		w.t.Fatalf("%d votable, scan finds %d", got, votable)
+	if r.voting && r.unknown == 0 && votable && !r.HasVotes() {
+		w.t.Fatal("nothing votable, scan finds something")
 	}
 }

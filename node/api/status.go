@@ -51,7 +51,7 @@ func orEmpty[T any](list []T) []T {
 }
 
 // ledgerOf tells how a machine's ledger stands. The root costs time in proportion
-// to the whole ledger.
+// to what has changed since it was last asked for.
 func ledgerOf(m *machine.Machine) Ledger {
 	state := m.Replica().State()
 	sup := state.Supply()

@@ -57,7 +57,7 @@ func (x *bench) start(b *testing.B) {
 	}
 	x.m = m
 	x.m.Step(x.now, Tick{})
-	x.certify(x.m.lane(0).flying)
+	x.certify(x.m.lane(0).flying...)
 }
 
 // burns returns n operations of the witness's account, from a place on.
@@ -77,14 +77,15 @@ func (x *bench) burns(n int) []*ledger.Op {
 }
 
 // certify has the witness vote for operations.
-func (x *bench) certify(ops ...*ledger.Op) { x.m.Step(x.now, Gossiped{Data: x.frame(ops...)}) }
+func (x *bench) certify(ops ...*ledger.Op) { stepped(x.m, x.now, Gossiped{Data: x.frame(ops...)}, nil) }
 
 func (x *bench) frame(ops ...*ledger.Op) []byte {
 	st := &stage{g: x.g}
 	f := st.frameOf(0, nil)
 	f.Seq, f.Prev = 1, p2p.Digest{}
-	if all := x.m.replica.FramesAfter(0, 0, 1<<20); len(all) > 0 {
+	if all := x.m.replica.FramesAfter([]uint32{0}, 1<<20); len(all) > 0 {
 		f.Seq, f.Prev = all[len(all)-1].Seq+1, all[len(all)-1].ID()
+		f.Slot = ledger.Slot(f.Seq / 16)
 	}
 	for _, op := range ops {
 		f.Votes = append(f.Votes, op.ID())
@@ -108,7 +109,7 @@ func BenchmarkStep(b *testing.B) {
 					x.start(b)
 					b.StartTimer()
 				}
-				x.m.Step(x.now, Gossiped{Data: data[i%60]})
+				stepped(x.m, x.now, Gossiped{Data: data[i%60]}, nil)
 			}
 		})
 	})
@@ -117,9 +118,9 @@ func BenchmarkStep(b *testing.B) {
 			ops := x.burns(1000)
 			var frames [][]byte
 			for _, op := range ops { // a frame for each operation, which it certifies
-				x.m.Step(x.now, Gossiped{Data: sealOp(op)})
+				stepped(x.m, x.now, Gossiped{Data: sealOp(op)}, nil)
 				frames = append(frames, x.frame(op))
-				x.m.Step(x.now, Gossiped{Data: frames[len(frames)-1]})
+				stepped(x.m, x.now, Gossiped{Data: frames[len(frames)-1]}, nil)
 			}
 			for i := 0; b.Loop(); i++ {
 				if i%len(ops) == 0 {
@@ -128,16 +129,16 @@ func BenchmarkStep(b *testing.B) {
 					b.StartTimer()
 				}
 				b.StopTimer()
-				x.m.Step(x.now, Gossiped{Data: sealOp(ops[i%len(ops)])})
+				stepped(x.m, x.now, Gossiped{Data: sealOp(ops[i%len(ops)])}, nil)
 				b.StartTimer()
-				x.m.Step(x.now, Gossiped{Data: frames[i%len(ops)]})
+				stepped(x.m, x.now, Gossiped{Data: frames[i%len(ops)]}, nil)
 			}
 		})
 	})
 	b.Run("message=offer", func(b *testing.B) {
 		benches(b, func(b *testing.B, x *bench) {
 			reg := x.register(1)
-			x.m.Step(x.now, Gossiped{Data: sealOp(reg)})
+			stepped(x.m, x.now, Gossiped{Data: sealOp(reg)}, nil)
 			x.certify(reg)
 			o := market.Offer{
 				Provider: x.id(1), Class: testClass, Region: testRegion, Declared: 1000, Free: 1000,
@@ -178,7 +179,7 @@ func voucherSteps(b *testing.B, x *bench) {
 		}.Encode(),
 	}
 	op.Sig = x.sign(1).Sign(op.SigningDigest())
-	x.m.Step(x.now, Gossiped{Data: sealOp(op)})
+	stepped(x.m, x.now, Gossiped{Data: sealOp(op)}, nil)
 	x.certify(op)
 	start := market.Start{Lease: op.ID(), Terms: terms}
 	x.m.Step(x.now, Received{From: x.id(1), Data: wire.Seal(wire.KindStart, start.Put)})
@@ -232,10 +233,10 @@ func quotedSteps(b *testing.B, x *bench) {
 		}
 		m.Step(x.now, Tick{})
 		for op := range provider.ops() {
-			m.Step(x.now, Gossiped{Data: sealOp(op)})
+			stepped(m, x.now, Gossiped{Data: sealOp(op)}, nil)
 		}
-		for _, f := range provider.replica.FramesAfter(0, 0, 100) {
-			m.Step(x.now, Gossiped{Data: sealFrame(f)})
+		for _, f := range provider.replica.FramesAfter([]uint32{0}, 100) {
+			stepped(m, x.now, Gossiped{Data: sealFrame(f)}, nil)
 		}
 		provider.due.offer = x.now
 		for _, f := range provider.Step(x.now, Tick{}) {
@@ -266,7 +267,7 @@ func quotedSteps(b *testing.B, x *bench) {
 // ops yields the operations that a machine holds votes for.
 func (m *Machine) ops() func(func(*ledger.Op) bool) {
 	return func(yield func(*ledger.Op) bool) {
-		for _, f := range m.replica.FramesAfter(0, 0, 1000) {
+		for _, f := range m.replica.FramesAfter([]uint32{0}, 1000) {
 			for _, id := range f.Votes {
 				if op, ok := m.replica.Op(id); ok && !yield(op) {
 					return

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/market"
 	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
@@ -95,26 +96,29 @@ func (f flood) direct(kind wire.Kind, i int) []byte {
 	case wire.KindHeads:
 		return headsOf(make([]uint32, headWords*len(f.s.g.Ledger.Witnesses)))
 	case wire.KindItems:
-		return wire.Seal(kind, func(w *wire.Writer) {
-			w.Count(signaturesMax)
-			for n := range signaturesMax {
-				w.Blob(f.register(1_000_000 + signaturesMax*i + n).Encode())
-			}
-			w.Count(0)
-		})
+		var all items
+		for n := range 16 {
+			all.addOp(f.register(1_000_000 + 16*i + n))
+		}
+		return wire.Seal(kind, all.append)
+	case wire.KindBundle:
+		b := &replica.Bundle{}
+		for n := range 4 {
+			b.Ops = append(b.Ops, f.register(5_000_000+4*i+n))
+		}
+		return wire.Seal(kind, func(w *wire.Writer) { w.Fixed(b.Encode()) })
 	default:
-		return wire.Seal(wire.KindWant, func(w *wire.Writer) {
-			w.Count(wantMax)
-			for n := range wantMax {
-				id := opNamed(fmt.Sprint(i, n))
-				w.Fixed(id[:])
-			}
-		})
+		var v want
+		for n := range wantMax {
+			v.ops = append(v.ops, opNamed(fmt.Sprint(i, n)))
+			v.bundles = append(v.bundles, replica.BundleID(opNamed(fmt.Sprint(i, n))))
+		}
+		return wire.Seal(wire.KindWant, v.append)
 	}
 }
 
-// [MCH-17] A step verifies at most 16 signatures and random outputs that strangers
-// sent, and two more.
+// [MCH-17] A step verifies at most two signatures and random outputs that strangers
+// sent, and none of operations and frames.
 // [MCH-18] What strangers can make a machine remember is bounded, and a step that
 // takes their messages ends in less than a millisecond.
 func TestFlood(t *testing.T) {
@@ -125,6 +129,10 @@ func TestFlood(t *testing.T) {
 			p.cfg.Crypto.Verify = func(id p2p.PeerID, d p2p.Digest, sig p2p.Signature) bool {
 				verified++
 				return cheapVerify(id, d, sig)
+			}
+			p.cfg.Crypto.VerifyBatch = func(batch []p2p.Signed) []bool {
+				verified += len(batch)
+				return p2p.VerifyEach(cheapVerify)(batch)
 			}
 			p.cfg.Crypto.VerifyVRF = func(k p2p.VRFKey, d p2p.Digest, proof p2p.VRFProof) (p2p.VRFOutput, bool) {
 				verified++
@@ -151,10 +159,15 @@ func TestFlood(t *testing.T) {
 					}
 					verified = 0
 					start := time.Now()
-					p.m.Step(s.now, ev)
+					fx := p.m.Step(s.now, ev)
 					spent += time.Since(start)
-					if verified > signaturesMax+2 {
+					if verified > 2 {
 						t.Fatalf("a step that takes %v verifies %d signatures", kind, verified)
+					}
+					for _, f := range fx {
+						if v, ok := f.(Verify); ok {
+							spent += s.answer(p, v)
+						}
 					}
 				}
 				if mean := spent / n; mean > time.Millisecond {
@@ -175,24 +188,40 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// An answer with more operations and frames than 16 in all is refused whole.
+// answer tells a player which signatures are right, has it add them, and returns how
+// long its longest step took.
+func (s *stage) answer(p *player, v Verify) (longest time.Duration) {
+	todo := []Event{Verified{ID: v.ID, OK: p2p.VerifyEach(cheapVerify)(v.Batch)}}
+	for len(todo) > 0 {
+		start := time.Now()
+		fx := p.m.Step(s.now, todo[0])
+		longest = max(longest, time.Since(start))
+		todo = todo[1:]
+		for _, f := range fx {
+			if v, ok := f.(Verify); ok {
+				todo = append(todo, Verified{ID: v.ID, OK: p2p.VerifyEach(cheapVerify)(v.Batch)})
+			}
+		}
+		if len(todo) == 0 && !p.m.due.inbox.IsZero() {
+			todo = append(todo, Tick{})
+		}
+	}
+	return longest
+}
+
+// An answer with more than 256 operations is refused whole.
 func TestItemsLimit(t *testing.T) {
 	s := newMarket(t, never, 1)
 	c := s.player("client")
 	s.start(c)
-	for frames, want := range []bool{false, true} {
-		data := wire.Seal(wire.KindItems, func(w *wire.Writer) {
-			w.Count(signaturesMax)
-			for i := range signaturesMax {
-				w.Blob(flood{s, c}.register(i).Encode())
-			}
-			w.Count(frames)
-			for range frames {
-				w.Blob(s.frameOf(0, nil, opNamed("x")).Encode())
-			}
-		})
+	for more, want := range []bool{false, true} {
+		var all items
+		for i := range itemsMax + more {
+			all.ops = append(all.ops, flood{s, c}.register(i))
+		}
+		data := wire.Seal(wire.KindItems, all.append)
 		if got := noted(s.step(c, Received{From: keyOf("x").id, Data: data}), FactRefused); got != want {
-			t.Errorf("16 operations and %d frames are refused: %v", frames, got)
+			t.Errorf("%d operations are refused: %v", len(all.ops), got)
 		}
 	}
 }
@@ -210,6 +239,9 @@ func wantBounded(t *testing.T, m *Machine) {
 	t.Helper()
 	for what, n := range map[string][2]int{
 		"peers":          {len(m.peers), m.cfg.Limits.Peers + len(m.cfg.Genesis.Ledger.Witnesses)},
+		"inbox":          {len(m.inbox.queue), m.cfg.Limits.Inbox},
+		"inbox, names":   {len(m.inbox.held), m.cfg.Limits.Inbox},
+		"sources":        {len(m.inbox.sources), m.cfg.Limits.Inbox},
 		"sales":          {len(m.sales), m.cfg.Limits.Sales},
 		"jobs":           {len(m.jobs), m.cfg.Limits.Jobs},
 		"storms":         {len(m.storms), m.cfg.Limits.Sessions},

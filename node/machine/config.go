@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -72,6 +73,7 @@ type Limits struct {
 	Sales    int // leases it serves at once; 256
 	Jobs     int // jobs it holds, ended ones included; 1 000
 	Sessions int // storms that it proves or judges at once; 64
+	Inbox    int // operations and frames that wait until they are verified and added; 4 096
 }
 
 func (l Limits) withDefaults() Limits {
@@ -84,6 +86,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Sales, 256)
 	set(&l.Jobs, 1000)
 	set(&l.Sessions, 64)
+	set(&l.Inbox, 4096)
 	return l
 }
 
@@ -98,7 +101,10 @@ func (c *Config) validate() error {
 	if c.Rand == nil {
 		errs = append(errs, errors.New("config: Rand is not set"))
 	}
-	if c.Crypto.Sign == nil || c.Crypto.Verify == nil || c.Crypto.ProveVRF == nil || c.Crypto.VerifyVRF == nil {
+	if slices.Contains([]bool{
+		c.Crypto.Sign == nil, c.Crypto.Verify == nil, c.Crypto.VerifyBatch == nil,
+		c.Crypto.ProveVRF == nil, c.Crypto.VerifyVRF == nil,
+	}, true) {
 		errs = append(errs, errors.New("config: Crypto has a function that is not set"))
 	}
 	if c.Sell != nil {

@@ -81,6 +81,14 @@ type (
 		Reveal  *proofs.Reveal
 	}
 
+	// Verify asks which of the signatures are right, by Crypto.VerifyBatch. Verified
+	// answers it: what comes from others waits until it has, so the host answers each.
+	// Answers may come in any order. There are at most two questions at a time.
+	Verify struct {
+		ID    uint64
+		Batch []p2p.Signed
+	}
+
 	// Note tells a fact. The host makes logs, counters and progress lines of it.
 	Note struct {
 		Fact   Fact
@@ -102,6 +110,7 @@ func (Fetch) effect()   {}
 func (Prove) effect()   {}
 func (Open) effect()    {}
 func (Check) effect()   {}
+func (Verify) effect()  {}
 func (Note) effect()    {}
 
 // A Fact says what a Note tells.
@@ -148,6 +157,7 @@ const (
 	RecordJob      RecordKind = 4 // job that this node ordered, by job
 	RecordPurchase RecordKind = 5 // lease that this node pays, by lease
 	RecordTask     RecordKind = 6 // task that somebody has or had, by job and index
+	RecordBundle   RecordKind = 9 // operations that were voted for together, by bundle
 )
 
 // A Snapshot is what a former life saved: the last value of every record, in the

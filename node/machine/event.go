@@ -76,6 +76,12 @@ type (
 		Fault  proofs.Fault
 	}
 
+	// Verified answers a Verify effect: for each signature whether it is right.
+	Verified struct {
+		ID uint64
+		OK []bool
+	}
+
 	// Tick reports that the Deadline has passed. It carries nothing.
 	Tick struct{}
 )
@@ -91,6 +97,7 @@ func (Fetched) event()    {}
 func (Proved) event()     {}
 func (Opened) event()     {}
 func (Checked) event()    {}
+func (Verified) event()   {}
 func (Tick) event()       {}
 
 // A Job is what a user wants done: a WASM module run on an input, in one or more

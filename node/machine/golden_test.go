@@ -84,16 +84,10 @@ func vectors() []vector {
 		vector{"message-op", sealOp(op)},
 		vector{"message-frame", sealFrame(f)},
 		vector{"message-heads", headsOf([]uint32{0, 1, 0xffffffff})},
-		vector{"message-want", wire.Seal(wire.KindWant, func(w *wire.Writer) {
-			w.Count(1)
-			w.Fixed(id[:])
-		})},
-		vector{"message-items", wire.Seal(wire.KindItems, func(w *wire.Writer) {
-			w.Count(1)
-			w.Blob(op.Encode())
-			w.Count(1)
-			w.Blob(f.Encode())
-		})},
+		vector{"message-want", wire.Seal(wire.KindWant, want{[]ledger.OpID{id}, []replica.BundleID{{1}}}.append)},
+		vector{"message-items", wire.Seal(wire.KindItems, (&items{
+			ops: []*ledger.Op{op}, bundles: []*replica.Bundle{{Ops: []*ledger.Op{op}}}, frames: []*replica.Frame{f},
+		}).append)},
 		vector{"message-reveal", wire.Seal(wire.KindReveal, func(w *wire.Writer) {
 			w.Fixed(id[:])
 			beat.AppendTo(w)

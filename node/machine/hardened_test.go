@@ -338,7 +338,7 @@ func TestHardenedForgotten(t *testing.T) {
 			t.Error(name + ": what peers have brought back is not saved")
 		}
 		for range 2 {
-			if q := p.m.lane(0); q.flying != nil || p.m.replica.State().Root() != c.m.replica.State().Root() {
+			if q := p.m.lane(0); len(q.flying) > 0 || p.m.replica.State().Root() != c.m.replica.State().Root() {
 				t.Fatalf("%s, life %d: %v is under way", name, p.life, q.flying)
 			}
 			s.stop(p)

@@ -44,6 +44,7 @@ type Machine struct {
 	book    *market.Book
 	peers   map[p2p.PeerID]bool
 
+	inbox     inbox // what others have sent for the replica
 	lanes     map[ledger.Lane]*lane
 	beats     beats
 	sales     map[ledger.OpID]*sale
@@ -61,12 +62,13 @@ type Machine struct {
 	// batch holds what this Step makes durable before anything else happens; foreign
 	// what others have made and this node keeps, frames and applied operations.
 	batch, foreign []Record
-	life           bool // false while New restores; nothing is sent then
+	made           []*ledger.Op // own operations of this step, not published yet
+	life           bool         // false while New restores; nothing is sent then
 }
 
 // due holds when each part of the machine wants to act; a zero time is never.
 type due struct {
-	frame, beat, offer, sync, outbox, sell, buy, prove time.Time
+	frame, beat, offer, sync, inbox, outbox, sell, buy, prove time.Time
 }
 
 // New returns a Machine that remembers what a former life saved.
@@ -83,6 +85,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 		witness:   slices.IndexFunc(g.Ledger.Witnesses, func(w ledger.Witness) bool { return w.Account == cfg.Self }),
 		book:      market.NewBook(market.BookLimits{}),
 		peers:     make(map[p2p.PeerID]bool),
+		inbox:     newInbox(),
 		lanes:     make(map[ledger.Lane]*lane),
 		sales:     make(map[ledger.OpID]*sale),
 		purchases: make(map[ledger.OpID]*purchase),
@@ -102,7 +105,6 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 		Self:      cfg.Self,
 		Genesis:   &g.Ledger,
 		Contracts: []ledger.Contract{m.leases, m.proofs},
-		Verify:    cfg.Crypto.Verify,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ledger replica: %w", err)
@@ -147,12 +149,16 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		m.opened(ev)
 	case Checked:
 		m.checked(ev)
+	case Verified:
+		m.inbox.verified(ev)
+		m.admit()
 	case Tick:
 		m.tick()
 	default:
 		panic(fmt.Sprintf("machine: unknown event %T", ev))
 	}
 	m.settle()
+	m.verify()
 	return m.effects()
 }
 
@@ -160,6 +166,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 // and first, so that a crash finds the step whole or not at all; what others sent
 // is saved last, since they can send it again.
 func (m *Machine) effects() []Effect {
+	m.publish()
 	if len(m.batch) > 0 {
 		m.fx = slices.Insert(m.fx, 0, Effect(Save{Batch: m.batch}))
 		m.batch = nil
@@ -193,7 +200,7 @@ func (m *Machine) wake() {
 func (m *Machine) Deadline() time.Time {
 	d := &m.due
 	var first time.Time
-	for _, at := range [...]time.Time{d.frame, d.beat, d.offer, d.sync, d.outbox, d.sell, d.buy, d.prove} {
+	for _, at := range [...]time.Time{d.frame, d.beat, d.offer, d.sync, d.inbox, d.outbox, d.sell, d.buy, d.prove} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}
@@ -213,6 +220,7 @@ func (m *Machine) tick() {
 	run(&m.due.frame, m.frame)
 	run(&m.due.offer, m.offer)
 	run(&m.due.sync, m.sync)
+	run(&m.due.inbox, m.admit)
 	run(&m.due.outbox, m.outbox)
 	run(&m.due.sell, m.sell)
 	run(&m.due.buy, m.buy)
@@ -237,6 +245,10 @@ func (m *Machine) settle() {
 		m.due.outbox = time.Time{}
 		m.outbox()
 	}
+	m.keep()
+	for _, ev := range m.replica.TakeCaught() {
+		m.note(Note{Fact: FactEvidence, Peer: ev.Account, Text: ev.Offence.String()})
+	}
 	m.scheduleFrame()
 }
 
@@ -248,7 +260,7 @@ func (m *Machine) applied(op *ledger.Op) {
 	switch own := op.Account == m.cfg.Self; {
 	case own && !m.landed(op):
 		m.save(record) // of a life that was forgotten: peers have brought it back
-	case !own && !m.beats.voted[id]:
+	case !own && !m.beats.voted[id] && !m.replica.Kept(id):
 		m.foreign = append(m.foreign, record)
 	}
 	delete(m.beats.voted, id)

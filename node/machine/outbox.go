@@ -21,15 +21,22 @@ type intent struct {
 	body func() (b []byte, ok bool)    // ok false: no longer wanted
 	made func(id ledger.OpID) []Record // called once it is signed; what it returns is saved with it; may be nil
 	void func(r ledger.Result)         // called when the ledger would refuse it; may be nil
+	// follows says that the body does not depend on what is under way in the lane, so
+	// that the operation may be signed before that is applied.
+	follows bool
 }
 
-// A lane holds the intents of one of the node's lanes. One operation at a time is
-// under way, since a witness votes only for what applies to the state it holds.
+// A lane holds the intents of one of the node's lanes. Where one may follow what is
+// under way, several operations are.
 type lane struct {
 	queue  []intent
-	flying *ledger.Op // signed, saved, not yet applied
+	flying []*ledger.Op // signed, saved, not yet applied, in their order
 	resend time.Time
 }
+
+// flyingMax bounds the operations of a lane that are under way. Others keep 64 past
+// the last that is applied.
+const flyingMax = 48
 
 // want queues an intent on a lane.
 func (m *Machine) want(l ledger.Lane, in intent) {
@@ -50,53 +57,79 @@ func (m *Machine) lane(l ledger.Lane) *lane {
 	return q
 }
 
-// pump signs the next operation of the lane when none is under way.
+// pump signs the next operations of the lane while none is under way, or while they may
+// follow those that are.
 func (m *Machine) pump(l ledger.Lane, q *lane) {
-	for m.life && q.flying == nil && len(q.queue) > 0 {
+	for m.life && len(q.queue) > 0 && (len(q.flying) == 0 || q.queue[0].follows && len(q.flying) < flyingMax) {
 		in := q.queue[0]
 		q.queue = q.queue[1:]
 		body, ok := in.body()
 		if !ok {
 			continue
 		}
-		op := m.build(l, in.kind, body)
-		if r := m.mayMake(op); r != ledger.OK {
+		op := m.build(l, q, in.kind, body)
+		r := m.mayMake(op, q)
+		if r != ledger.OK && len(q.flying) > 0 {
+			q.queue = slices.Insert(q.queue, 0, in)
+			return // it waits for what is under way
+		}
+		if r != ledger.OK {
 			m.note(Note{Fact: FactDropped, Text: in.kind.String() + ": " + r.String()})
 			if in.void != nil {
 				in.void(r)
 			}
 			continue
 		}
-		op.Sig = m.cfg.Crypto.Sign(op.SigningDigest())
-		q.flying = op
-		batch := []Record{{Kind: RecordOp, Key: opKey(op.ID()), Value: op.Encode()}}
-		if in.made != nil {
-			batch = append(batch, in.made(op.ID())...)
-		}
-		m.save(batch...)
-		if out, r := m.replica.AddOp(op); out == replica.Refused {
-			panic("machine: the replica refuses an own operation that the state accepts: " + r.String())
-		}
-		m.publishOp(q)
+		m.make(q, op, in)
 	}
 }
 
-// mayMake says whether the operation applies now and witnesses may vote for it. One
-// that they may not would block its lane.
-func (m *Machine) mayMake(op *ledger.Op) ledger.Result {
+// make signs an operation and sends it off.
+func (m *Machine) make(q *lane, op *ledger.Op, in intent) {
+	op.Sig = m.cfg.Crypto.Sign(op.SigningDigest())
+	q.flying = append(q.flying, op)
+	batch := []Record{{Kind: RecordOp, Key: opKey(op.ID()), Value: op.Encode()}}
+	if in.made != nil {
+		batch = append(batch, in.made(op.ID())...)
+	}
+	m.save(batch...)
+	if out, r := m.replica.AddOp(op); out == replica.Refused {
+		panic("machine: the replica refuses an own operation that the state accepts: " + r.String())
+	}
+	m.made = append(m.made, op)
+	q.resend = m.now.Add(m.cfg.Timing.Retry)
+	soonest(&m.due.outbox, q.resend)
+}
+
+// mayMake says whether the operation applies once those under way in its lane have,
+// and witnesses may vote for it. One that they may not would block its lane.
+func (m *Machine) mayMake(op *ledger.Op, q *lane) ledger.Result {
 	st := m.replica.State()
 	it, r := st.Prepare(op)
 	if r != ledger.OK {
 		return r
 	}
-	return st.MayVoteItem(it)
+	if len(q.flying) == 0 {
+		return st.MayVoteItem(it)
+	}
+	before := make([]*ledger.Item, len(q.flying))
+	for i, op := range q.flying {
+		if before[i], r = st.Prepare(op); r != ledger.OK {
+			return r
+		}
+	}
+	return st.CheckAfter(it, before)
 }
 
-// build returns an unsigned operation at the head of a lane. It claims what
-// others have credited to this node when the lane alone cannot pay.
-func (m *Machine) build(l ledger.Lane, kind ledger.Kind, body []byte) *ledger.Op {
+// build returns an unsigned operation that comes next in a lane, after those under way.
+// The first claims what others have credited to this node when the lane alone cannot
+// pay.
+func (m *Machine) build(l ledger.Lane, q *lane, kind ledger.Kind, body []byte) *ledger.Op {
 	st := m.replica.State()
 	seq, prev := st.Head(m.cfg.Self, l)
+	if n := len(q.flying); n > 0 {
+		seq, prev = q.flying[n-1].Seq, q.flying[n-1].ID()
+	}
 	op := &ledger.Op{
 		Chain: ledger.ChainOf(m.network), Kind: kind, Lane: l, Account: m.cfg.Self,
 		Seq: seq + 1, Prev: prev, Body: body,
@@ -104,7 +137,7 @@ func (m *Machine) build(l ledger.Lane, kind ledger.Kind, body []byte) *ledger.Op
 	if kind.PaysFee() {
 		op.Fee = m.cfg.Genesis.Ledger.MinFee
 	}
-	if l == 0 && st.Check(op) == ledger.InsufficientBalance {
+	if l == 0 && len(q.flying) == 0 && st.Check(op) == ledger.InsufficientBalance {
 		op.Claims = m.claims()
 	}
 	return op
@@ -138,20 +171,36 @@ func (m *Machine) claims() []ledger.Claim {
 	return out
 }
 
-// publishOp gossips the operation under way.
-func (m *Machine) publishOp(q *lane) {
-	m.do(Publish{Topic: m.network.Topic(p2p.Ops), Data: sealOp(q.flying)})
-	q.resend = m.now.Add(m.cfg.Timing.Retry)
-	soonest(&m.due.outbox, q.resend)
+// publish gossips the operations that the step made: one by itself, more as bundles.
+func (m *Machine) publish() {
+	topic := m.network.Topic(p2p.Ops)
+	for len(m.made) > 0 {
+		b := &replica.Bundle{}
+		for size := 0; len(m.made) > 0 && len(b.Ops) < replica.MaxBundleOps; m.made = m.made[1:] {
+			if size += m.made[0].Size() + 4; size > replica.MaxBundle-2 {
+				break
+			}
+			b.Ops = append(b.Ops, m.made[0])
+		}
+		if len(b.Ops) == 1 {
+			m.do(Publish{Topic: topic, Data: sealOp(b.Ops[0])})
+			continue
+		}
+		items, out := m.replica.ScreenBundle(b)
+		if out == 0 {
+			m.replica.AddBundle(b, items)
+		}
+		m.do(Publish{Topic: topic, Data: wire.Seal(wire.KindBundle, func(w *wire.Writer) { w.Fixed(b.Encode()) })})
+	}
 }
 
 // resendsMax bounds the witnesses to which an operation is repeated at once.
 const resendsMax = 8
 
-// resendOp repeats the operation under way: its author owns the retry, until it is
+// resendOps repeats the operations under way: their author owns the retry, until it is
 // applied. It goes to witnesses themselves, a few at random where there are many:
 // gossip drops what it has carried before, and whoever came late never gets it.
-func (m *Machine) resendOp(q *lane) {
+func (m *Machine) resendOps(q *lane) {
 	witnesses := m.cfg.Genesis.Ledger.Witnesses
 	from := 0
 	if len(witnesses) > resendsMax {
@@ -159,27 +208,35 @@ func (m *Machine) resendOp(q *lane) {
 	}
 	for i := range min(resendsMax, len(witnesses)) {
 		if to := witnesses[(from+i)%len(witnesses)].Account; m.peers[to] {
-			m.sendItems(to, []*ledger.Op{q.flying}, nil)
+			var all items
+			for _, op := range q.flying {
+				all.addOp(op)
+			}
+			m.sendItems(to, &all)
 		}
 	}
 	q.resend = m.now.Add(m.cfg.Timing.Retry)
 	soonest(&m.due.outbox, q.resend)
 }
 
-// landed frees the lane of an own operation that was applied, and reports whether
-// it was the one under way. Another one can only be of a life that was forgotten.
+// landed takes an own operation that was applied off those under way, and reports
+// whether it was the first of them. Another one can only be of a life that was
+// forgotten, and then all that are under way rest on what can never apply.
 func (m *Machine) landed(op *ledger.Op) bool {
 	q := m.lane(op.Lane)
-	if q.flying == nil || op.Seq < q.flying.Seq {
+	if len(q.flying) == 0 || op.Seq < q.flying[0].Seq {
 		return false
 	}
-	made := q.flying
+	if q.flying[0].ID() == op.ID() {
+		q.flying = q.flying[1:]
+		return true
+	}
+	gone := q.flying
 	q.flying = nil
-	if made.ID() != op.ID() {
+	for _, made := range gone {
 		m.lost(made.ID())
-		return false
 	}
-	return true
+	return false
 }
 
 // lost forgets an own operation whose place in its lane one of a forgotten life has:
@@ -208,11 +265,11 @@ func (m *Machine) outbox() {
 	for _, l := range slices.Sorted(maps.Keys(m.lanes)) {
 		q := m.lanes[l]
 		m.pump(l, q)
-		if q.flying == nil {
+		if len(q.flying) == 0 {
 			continue
 		}
 		if !m.now.Before(q.resend) {
-			m.resendOp(q)
+			m.resendOps(q)
 		}
 		soonest(&m.due.outbox, q.resend)
 	}

@@ -21,6 +21,9 @@ func Plausible(n p2p.Network, topic p2p.Topic, data []byte) bool {
 	case wire.KindOp:
 		_, err = ledger.DecodeOp(r.Fixed(r.Rest()))
 		return err == nil && topic == n.Topic(p2p.Ops)
+	case wire.KindBundle:
+		_, err = replica.DecodeBundle(r.Fixed(r.Rest()))
+		return err == nil && topic == n.Topic(p2p.Ops)
 	case wire.KindFrame:
 		_, err = replica.DecodeFrame(r.Fixed(r.Rest()))
 		return err == nil && topic == n.Topic(p2p.Frames)

@@ -251,9 +251,9 @@ func (tp *tape) replay(t *testing.T, p *player, kind string, lag int) string {
 	said := map[string]bool{}
 	for i, ev := range tp.ev {
 		if lag > 0 && i >= lag && kindOfEvent(tp.ev[i-lag]) == kind {
-			promises(said, m.Step(tp.at[i], tp.ev[i-lag]))
+			promises(said, stepped(m, tp.at[i], tp.ev[i-lag], nil))
 		}
-		promises(said, m.Step(tp.at[i], ev))
+		promises(said, stepped(m, tp.at[i], ev, nil))
 	}
 	return m.summary() + strings.Join(slices.Sorted(maps.Keys(said)), "\n")
 }
@@ -298,7 +298,7 @@ func (m *Machine) summary() string {
 	for _, l := range sortedLanes(m) {
 		seq, head := m.replica.State().Head(m.cfg.Self, l)
 		text += fmt.Sprintf("lane %d: %d %s, flying %v, queued %d\n", l, seq, head.Short(),
-			m.lanes[l].flying != nil, len(m.lanes[l].queue))
+			len(m.lanes[l].flying), len(m.lanes[l].queue))
 	}
 	return text
 }

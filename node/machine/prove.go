@@ -53,8 +53,9 @@ func (m *Machine) beatCame(b ledger.Beat, output p2p.Digest) {
 // joinStorm starts to prove, unless the device is leased or not yet registered.
 func (m *Machine) joinStorm(b ledger.Beat, output p2p.Digest) {
 	p := &m.cfg.Genesis.Proofs
-	_, registered := m.replica.State().Device(m.cfg.Self, m.cfg.Sell.Class)
+	device, registered := m.replica.State().Device(m.cfg.Self, m.cfg.Sell.Class)
 	until := m.cfg.Genesis.SlotStart(b.Slot + ledger.Slot(p.Window))
+	registered = registered && !device.Retired()
 	if !registered || len(m.sales) > 0 || len(m.storms) >= m.cfg.Limits.Sessions || !m.now.Before(until) {
 		return
 	}

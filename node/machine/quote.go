@@ -22,7 +22,7 @@ func (m *Machine) takeOffer(o market.Offer) {
 		m.note(Note{Fact: FactRefused, Peer: o.Provider, Text: "offer: its signature does not verify"})
 		return
 	}
-	if _, registered := m.replica.State().Device(o.Provider, o.Class); !registered {
+	if d, registered := m.replica.State().Device(o.Provider, o.Class); !registered || d.Retired() {
 		return // a name costs nothing, a device on the ledger does
 	}
 	if m.book.Put(m.now.UnixMilli(), o) && len(m.jobs) > 0 {

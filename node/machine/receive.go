@@ -32,13 +32,19 @@ func (m *Machine) receiveGossip(kind wire.Kind, r *wire.Reader) error {
 		if err != nil {
 			return err
 		}
-		m.takeOp(op)
+		m.takeOp(p2p.PeerID{}, op)
+	case wire.KindBundle:
+		b, err := replica.DecodeBundle(r.Fixed(r.Rest()))
+		if err != nil {
+			return err
+		}
+		m.takeBundle(p2p.PeerID{}, b)
 	case wire.KindFrame:
 		f, err := replica.DecodeFrame(r.Fixed(r.Rest()))
 		if err != nil {
 			return err
 		}
-		m.takeFrame(f)
+		m.takeFrame(p2p.PeerID{}, f)
 	case wire.KindBeat:
 		b := ledger.ReadBeat(r)
 		if err := r.Close(); err != nil {
@@ -81,9 +87,9 @@ func (m *Machine) receiveDirect(from p2p.PeerID, kind wire.Kind, r *wire.Reader)
 	case wire.KindHeads:
 		return deliver(r, takeHeads, func(v []uint32) { m.heads(from, v) })
 	case wire.KindItems:
-		return m.items(from, r)
+		return deliver(r, takeItems, func(v items) { m.items(from, v) })
 	case wire.KindWant:
-		return deliver(r, takeIDs, func(v []ledger.OpID) { m.wanted(from, v) })
+		return deliver(r, takeWant, func(v want) { m.wanted(from, v) })
 	default:
 		return errWay(kind)
 	}
@@ -104,44 +110,3 @@ type wayError wire.Kind
 func errWay(k wire.Kind) error { return wayError(k) }
 
 func (k wayError) Error() string { return wire.Kind(k).String() + " message: does not travel this way" }
-
-// takeOp adds an operation to the replica.
-func (m *Machine) takeOp(op *ledger.Op) {
-	switch out, r := m.replica.AddOp(op); out {
-	case replica.Refused:
-		m.note(Note{Fact: FactRefused, Peer: op.Account, Text: "operation: " + r.String()})
-	case replica.Equivocation:
-		m.note(Note{Fact: FactEvidence, Peer: op.Account, Text: "two operations for one place in a lane"})
-	case replica.Added, replica.Known, replica.Parked:
-	}
-}
-
-// framesMax is how many frames that waited for one are kept with it.
-const framesMax = 256
-
-// takeFrame adds a witness frame to the replica. A frame of a witness's former
-// life that this very witness lacks cannot exist, since it saves before it sends.
-func (m *Machine) takeFrame(f *replica.Frame) {
-	switch m.replica.AddFrame(f) {
-	case replica.Refused:
-		m.note(Note{Fact: FactRefused, Text: "frame: it is not what a witness of this network signs"})
-	case replica.Equivocation:
-		m.note(Note{
-			Fact: FactEvidence, Peer: m.cfg.Genesis.Ledger.Witnesses[f.Witness].Account,
-			Text: "two frames with one number",
-		})
-		m.keepFrames(f) // its votes count, and what follows it needs it
-	case replica.Parked:
-		soonest(&m.due.sync, m.now.Add(m.cfg.Timing.Frame))
-	case replica.Added:
-		m.keepFrames(f)
-	case replica.Known:
-	}
-}
-
-// keepFrames saves a frame and those that waited for it.
-func (m *Machine) keepFrames(f *replica.Frame) {
-	for _, f := range m.replica.FramesAfter(f.Witness, f.Seq-1, framesMax) {
-		m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()})
-	}
-}

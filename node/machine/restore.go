@@ -9,24 +9,21 @@ import (
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/market"
+	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
 // restore folds the records of a former life into a new machine. What it cannot
 // read is an error: a node that has lost a promise must not go on.
 func (m *Machine) restore(saved Snapshot) error {
-	ops, err := savedOps(saved)
+	past, err := m.readPast(saved)
 	if err != nil {
 		return err
 	}
-	for _, rec := range saved {
-		if rec.Kind == RecordFrame {
-			if err := m.rememberFrame(rec, ops); err != nil {
-				return rec.wrap(err)
-			}
-		}
+	if err := m.rememberFrames(&past); err != nil {
+		return err
 	}
-	for _, op := range inLaneOrder(ops) {
+	for _, op := range inLaneOrder(past.ops) {
 		if err := m.rememberOp(op); err != nil {
 			return err
 		}
@@ -39,6 +36,8 @@ func (m *Machine) restore(saved Snapshot) error {
 		}
 	}
 	m.replica.TakeApplied()
+	m.replica.TakeKept()
+	m.replica.TakeLinked()
 	m.restoreLanes()
 	m.restoreTasks()
 	return nil
@@ -61,52 +60,129 @@ func (rec Record) wrap(err error) error {
 	return fmt.Errorf("record %d/%x: %w", rec.Kind, rec.Key, err)
 }
 
-// savedOps returns the operations of a snapshot by id.
-func savedOps(saved Snapshot) (map[ledger.OpID]*ledger.Op, error) {
-	ops := make(map[ledger.OpID]*ledger.Op)
-	for _, rec := range saved {
-		if rec.Kind != RecordOp {
-			continue
-		}
-		op, err := ledger.DecodeOp(rec.Value)
-		if err != nil {
-			return nil, rec.wrap(err)
-		}
-		ops[op.ID()] = op
-	}
-	return ops, nil
+// A past is what a former life saved of the ledger, its signatures verified.
+type past struct {
+	ops     map[ledger.OpID]*ledger.Op
+	bundles map[replica.BundleID]*replica.Bundle
+	frames  [][]*replica.Frame // by witness, in order of their numbers
 }
 
-// rememberFrame adds a frame and then the operations it votes for. So neither are
-// there more votes for operations that are not here than the replica allows, nor
-// more operations that nobody has voted for.
-func (m *Machine) rememberFrame(rec Record, ops map[ledger.OpID]*ledger.Op) error {
-	f, err := replica.DecodeFrame(rec.Value)
-	if err != nil {
-		return err
+// readPast reads the operations, bundles and frames of a snapshot and verifies them,
+// many at once: a disk may have been changed, and the replica verifies nothing.
+func (m *Machine) readPast(saved Snapshot) (past, error) {
+	p := past{
+		ops: make(map[ledger.OpID]*ledger.Op), bundles: make(map[replica.BundleID]*replica.Bundle),
+		frames: make([][]*replica.Frame, len(m.cfg.Genesis.Ledger.Witnesses)),
 	}
-	if out := m.replica.AddFrame(f); out == replica.Refused && !m.spare(f) {
-		return fmt.Errorf("frame %d of witness %d: %v", f.Seq, f.Witness, out)
+	batch := make([]p2p.Signed, 0, 2*batchMax)
+	of := make([]int, 0, 2*batchMax) // records of the batch
+	for i, rec := range saved {
+		signed, err := p.read(rec, m.cfg.Genesis.Ledger.Witnesses)
+		if err != nil {
+			return past{}, rec.wrap(err)
+		}
+		for _, s := range signed {
+			batch, of = append(batch, s), append(of, i)
+		}
+		if len(batch) < batchMax && i < len(saved)-1 {
+			continue
+		}
+		if k := slices.Index(m.cfg.Crypto.VerifyBatch(batch), false); k >= 0 {
+			return past{}, saved[of[k]].wrap(fmt.Errorf("signature of %v: it does not verify", batch[k].Key))
+		}
+		batch, of = batch[:0], of[:0]
+	}
+	return p, nil
+}
+
+// read adds what a record holds of the ledger, and returns who must have signed what.
+func (p *past) read(rec Record, witnesses []ledger.Witness) ([]p2p.Signed, error) {
+	switch rec.Kind {
+	case RecordOp:
+		op, err := ledger.DecodeOp(rec.Value)
+		if err != nil {
+			return nil, err
+		}
+		p.ops[op.ID()] = op
+		return []p2p.Signed{signedBy(op)}, nil
+	case RecordBundle:
+		b, err := replica.DecodeBundle(rec.Value)
+		if err != nil {
+			return nil, err
+		}
+		p.bundles[b.ID()] = b
+		signed := make([]p2p.Signed, len(b.Ops))
+		for i, op := range b.Ops {
+			signed[i] = signedBy(op)
+		}
+		return signed, nil
+	case RecordFrame:
+		f, err := replica.DecodeFrame(rec.Value)
+		if err != nil {
+			return nil, err
+		}
+		if int(f.Witness) >= len(witnesses) {
+			return nil, fmt.Errorf("frame of witness %d: the genesis has %d", f.Witness, len(witnesses))
+		}
+		p.frames[f.Witness] = append(p.frames[f.Witness], f)
+		return []p2p.Signed{{Key: witnesses[f.Witness].Account, Digest: f.ID(), Sig: f.Sig}}, nil
+	default:
+		return nil, nil
+	}
+}
+
+// signedBy returns what must hold of an operation.
+func signedBy(op *ledger.Op) p2p.Signed {
+	return p2p.Signed{Key: op.Account, Digest: op.SigningDigest(), Sig: op.Sig}
+}
+
+// rememberFrames adds the frames, each after those that it rests on.
+func (m *Machine) rememberFrames(p *past) error {
+	for more := true; more; {
+		more = false
+		for w := range p.frames {
+			for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
+				if err := m.rememberFrame(p.frames[w][0], p); err != nil {
+					return err
+				}
+				p.frames[w] = p.frames[w][1:]
+				more = true
+			}
+		}
+	}
+	if m.witness >= 0 && len(p.frames[m.witness]) > 0 {
+		f := p.frames[m.witness][0]
+		return fmt.Errorf("own frame %d, of witness %d: it rests on frames that are not here", f.Seq, f.Witness)
+	}
+	return nil // those of others come again, with what they rest on
+}
+
+// rememberFrame adds a frame and then what it votes for. So neither are there more
+// votes for operations that are not here than the replica allows, nor more operations
+// that nobody has voted for. The replica may refuse another witness's frame, which
+// peers send again when it matters. An own frame is a promise.
+func (m *Machine) rememberFrame(f *replica.Frame, p *past) error {
+	if out := m.replica.AddFrame(f); out == replica.Refused && int(f.Witness) == m.witness {
+		return fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, out)
+	}
+	for i := range f.Bundles {
+		if b := p.bundles[f.Bundles[i].ID]; b != nil {
+			if items, out := m.replica.ScreenBundle(b); out == 0 {
+				m.replica.AddBundle(b, items)
+			}
+		}
 	}
 	for _, id := range f.Votes {
-		op := ops[id]
+		op := p.ops[id]
 		if op == nil {
 			continue
 		}
-		delete(ops, id)
+		delete(p.ops, id)
 		if err := m.rememberOp(op); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// spare reports whether the replica may refuse a saved frame: another witness has
-// signed it, and peers send it again when it matters. An own frame is a promise.
-func (m *Machine) spare(f *replica.Frame) bool {
-	witnesses := m.cfg.Genesis.Ledger.Witnesses
-	return int(f.Witness) < len(witnesses) && int(f.Witness) != m.witness &&
-		m.cfg.Crypto.Verify(witnesses[f.Witness].Account, f.ID(), f.Sig)
 }
 
 // rememberOp adds an operation. The replica may have no room for another's; an own
@@ -133,7 +209,7 @@ func inLaneOrder(ops map[ledger.OpID]*ledger.Op) []*ledger.Op {
 
 // remember takes the record if it is of a kind. What others need comes before them.
 func (m *Machine) remember(rec Record, kind RecordKind) error {
-	if rec.Kind < RecordFrame || rec.Kind > RecordTask {
+	if rec.Kind < RecordFrame || rec.Kind > RecordBundle {
 		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
 	}
 	if rec.Kind != kind {
@@ -151,27 +227,24 @@ func (m *Machine) remember(rec Record, kind RecordKind) error {
 		s := takeSale(r)
 		m.sales[s.lease] = s
 		return r.Close()
-	case RecordFrame, RecordOp: // are there already
+	case RecordFrame, RecordOp, RecordBundle: // are there already
 		return nil
 	default:
 		return nil
 	}
 }
 
-// saved remembers the last operation that was signed on the lane.
-func (q *lane) saved(op *ledger.Op) {
-	if q.flying == nil || q.flying.Seq < op.Seq {
-		q.flying = op
-	}
-}
+// saved remembers an operation that was signed on the lane.
+func (q *lane) saved(op *ledger.Op) { q.flying = append(q.flying, op) }
 
-// restoreLanes forgets the last operations that are applied. The others go out
-// again as they are: another one for the same place would be a fork.
+// restoreLanes forgets the operations that are applied, or whose place another one
+// has. The others go out again as they are: another one for the same place would be a
+// fork.
 func (m *Machine) restoreLanes() {
-	for _, q := range m.lanes { // order-free: each lane on its own
-		if q.flying != nil && m.replica.IsApplied(q.flying.ID()) {
-			q.flying = nil
-		}
+	for l, q := range m.lanes { // order-free: each lane on its own
+		head, _ := m.replica.State().Head(m.cfg.Self, l)
+		q.flying = slices.DeleteFunc(q.flying, func(op *ledger.Op) bool { return op.Seq <= head })
+		slices.SortFunc(q.flying, func(a, b *ledger.Op) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
 }
 

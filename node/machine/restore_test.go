@@ -48,7 +48,7 @@ func (s *stage) frameOf(witness int, prev *replica.Frame, votes ...ledger.OpID) 
 	f := &replica.Frame{Chain: ledger.ChainOf(s.g.Network()), Witness: uint16(witness), Seq: 1, Votes: votes}
 	slices.SortFunc(f.Votes, ledger.OpID.Compare)
 	if prev != nil {
-		f.Seq, f.Prev = prev.Seq+1, prev.ID()
+		f.Seq, f.Prev, f.Slot = prev.Seq+1, prev.ID(), ledger.Slot(prev.Seq/16)
 	}
 	f.Sig = cheapSign(s.g.Ledger.Witnesses[witness].Account, f.SigningDigest())
 	return f
@@ -102,7 +102,7 @@ func TestRestoreLongHistory(t *testing.T) {
 		if seq != uint64(n) {
 			t.Errorf("%d of %d operations are applied", seq, n)
 		}
-		if q := m.lane(0); q.flying == nil || q.flying.ID() != ops[n].ID() {
+		if q := m.lane(0); len(q.flying) == 0 || q.flying[0].ID() != ops[n].ID() {
 			t.Errorf("the operation under way is not that of place %d", n+1)
 		}
 	}

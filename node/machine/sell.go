@@ -50,8 +50,8 @@ func (m *Machine) register() {
 		kind: ledger.KindDeviceRegister,
 		key:  p2p.Sum("register", []byte(s.Class)),
 		body: func() ([]byte, bool) {
-			_, known := m.replica.State().Device(m.cfg.Self, s.Class)
-			return ledger.DeviceRegister{Class: s.Class, Declared: s.Units}.Encode(), !known
+			d, known := m.replica.State().Device(m.cfg.Self, s.Class)
+			return ledger.DeviceRegister{Class: s.Class, Declared: s.Units}.Encode(), !known || d.Retired()
 		},
 	})
 }
@@ -64,7 +64,7 @@ func (m *Machine) offer() {
 	}
 	m.due.offer = m.now.Add(m.cfg.Timing.Offer)
 	device, ok := m.replica.State().Device(m.cfg.Self, s.Class)
-	if !ok {
+	if !ok || device.Retired() {
 		return // until DeviceRegister is applied
 	}
 	m.offered = m.now

@@ -445,10 +445,10 @@ var actors = map[string]actor{
 	"fork": func(st *story, plain []string, _ map[string]string) {
 		p := st.player(plain[0])
 		flying := p.m.lane(0).flying
-		if flying == nil {
+		if len(flying) == 0 {
 			st.t.Fatalf("%s has no operation under way", p.name)
 		}
-		rival := *flying
+		rival := *flying[0]
 		rival.Body = ledger.DeviceRegister{Class: testClass, Declared: 1}.Encode()
 		rival.Sig = p.cfg.Crypto.Sign(rival.SigningDigest())
 		data := sealOp(&rival)
@@ -459,7 +459,10 @@ var actors = map[string]actor{
 	// votes NAME: what a witness has voted for.
 	"votes": func(st *story, plain []string, _ map[string]string) {
 		p := st.player(plain[0])
-		for _, f := range p.m.replica.FramesAfter(uint16(p.m.witness), 0, 100) {
+		for _, f := range p.m.replica.FramesAfter(make([]uint32, len(st.g.Ledger.Witnesses)), 1000) {
+			if int(f.Witness) != p.m.witness || len(f.Votes)+len(f.Bundles) == 0 {
+				continue
+			}
 			fmt.Fprintf(&st.out, "%s frame %d: %s\n", p.name, f.Seq, st.w.votes(f))
 		}
 	},

@@ -2,7 +2,6 @@ package machine
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -18,12 +17,14 @@ import (
 // operation is voted for in some frame.
 
 const (
-	// signaturesMax bounds the signatures in one answer, so that the Step that
-	// verifies them stays under its millisecond.
-	signaturesMax = 16
+	// itemsBytes bounds the bytes of one answer, so that the Step that takes it stays
+	// about its millisecond. One bundle or frame may come on top.
+	itemsBytes = 1 << 16
+	// itemsMax bounds the frames, the bundles and the operations of an answer.
+	itemsMax = 256
 	// headsMax bounds the witnesses that a heads message speaks of.
 	headsMax = ledger.MaxWitnesses
-	// wantMax bounds the operations asked for in one message.
+	// wantMax bounds the operations, and the bundles, asked for in one message.
 	wantMax = 64
 )
 
@@ -71,40 +72,33 @@ func takeHeads(r *wire.Reader) []uint32 {
 	return words
 }
 
-// heads answers with what the peer lacks.
+// heads answers with what the peer lacks: frames, and the operations and bundles that
+// they were the first to vote for.
 func (m *Machine) heads(from p2p.PeerID, theirs []uint32) {
 	mine := m.headWords()
 	if len(theirs) != len(mine) {
 		m.note(Note{Fact: FactRefused, Peer: from, Text: "heads: not of this network's witnesses"})
 		return
 	}
-	room := signaturesMax
-	var frames []*replica.Frame
-	var ops []*ledger.Op
-	sent := make(map[ledger.OpID]bool)
-	n := len(mine) / headWords
-	first := m.replica.Turn() // so that no witness's frames take the room of another's again and again
-	for i := range n {
-		witness := (first + i) % n
-		after := m.sendAfter(uint16(witness), mine, theirs)
-		for _, f := range m.replica.FramesAfter(uint16(witness), after, room) {
-			if room <= 0 {
-				break
-			}
-			frames = append(frames, f)
-			room--
-			for _, id := range f.Votes {
-				if op, ok := m.replica.Op(id); ok && !sent[id] && room > 0 {
-					sent[id] = true
-					ops = append(ops, op)
-					room--
-				}
-			}
+	after := make([]uint32, len(mine)/headWords)
+	for i := range after {
+		after[i] = m.sendAfter(uint16(i), mine, theirs)
+	}
+	var all items
+	for _, f := range m.replica.FramesAfter(after, itemsMax) {
+		if all.full() {
+			break
+		}
+		all.addFrame(f)
+		ops, bundles := m.replica.Brought(f)
+		for _, op := range ops {
+			all.addOp(op)
+		}
+		for _, b := range bundles {
+			all.addBundle(b)
 		}
 	}
-	if len(frames) > 0 {
-		m.sendItems(from, ops, frames)
-	}
+	m.sendItems(from, &all)
 }
 
 // sendAfter returns the place after which a peer needs a witness's frames.
@@ -116,92 +110,153 @@ func (m *Machine) sendAfter(witness uint16, mine, theirs []uint32) uint32 {
 	return theirs[at]
 }
 
-func (m *Machine) sendItems(to p2p.PeerID, ops []*ledger.Op, frames []*replica.Frame) {
-	m.send(to, p2p.Sync, wire.Seal(wire.KindItems, func(w *wire.Writer) {
-		w.Count(len(ops))
-		for _, op := range ops {
-			w.Blob(op.Encode())
-		}
-		w.Count(len(frames))
-		for _, f := range frames {
-			w.Blob(f.Encode())
-		}
-	}))
+// items are what one answer holds. What finds no room is left out: the peer asks for
+// it.
+type items struct {
+	ops     []*ledger.Op
+	bundles []*replica.Bundle
+	frames  []*replica.Frame
+	bytes   int
 }
 
-// items takes what a peer thinks is missing here, and asks for more at once when
-// it brought something.
-func (m *Machine) items(from p2p.PeerID, r *wire.Reader) error {
-	ops := make([]*ledger.Op, 0, signaturesMax)
-	for range r.Count(signaturesMax, 4) {
-		op, err := ledger.DecodeOp(r.Blob(ledger.MaxOp))
-		if err != nil {
-			r.Fail(err)
-			break
-		}
-		ops = append(ops, op)
+func (a *items) full() bool { return a.bytes >= itemsBytes }
+
+func (a *items) addOp(op *ledger.Op) {
+	if !a.full() && len(a.ops) < itemsMax {
+		a.ops = append(a.ops, op)
+		a.bytes += op.Size()
 	}
-	frames := make([]*replica.Frame, 0, signaturesMax)
-	for range r.Count(signaturesMax, 4) {
-		f, err := replica.DecodeFrame(r.Blob(replica.MaxFrame))
-		if err != nil {
-			r.Fail(err)
-			break
-		}
-		frames = append(frames, f)
-	}
-	if n := len(ops) + len(frames); n > signaturesMax {
-		r.Fail(fmt.Errorf("%w: %d operations and frames, limit %d", wire.ErrLimit, n, signaturesMax))
-	}
-	if err := r.Close(); err != nil {
-		return err
-	}
-	for _, op := range ops {
-		m.takeOp(op)
-	}
-	news := false
-	for _, f := range frames {
-		before := m.replica.Heads()[min(int(f.Witness), len(m.replica.Heads())-1)]
-		m.takeFrame(f)
-		news = news || int(f.Witness) < len(m.replica.Heads()) && m.replica.Heads()[f.Witness] > before
-	}
-	if news {
-		m.sendHeads(from)
-	}
-	m.sendWant(from)
-	return nil
 }
 
-// sendWant asks for operations that were voted for and are not here.
-func (m *Machine) sendWant(to p2p.PeerID) {
-	ids := m.replica.Missing(wantMax)
-	if len(ids) == 0 {
+func (a *items) addBundle(b *replica.Bundle) {
+	if !a.full() && len(a.bundles) < itemsMax {
+		a.bundles = append(a.bundles, b)
+		a.bytes += b.Size()
+	}
+}
+
+func (a *items) addFrame(f *replica.Frame) {
+	if !a.full() && len(a.frames) < itemsMax {
+		a.frames = append(a.frames, f)
+		a.bytes += f.Size()
+	}
+}
+
+// sendItems sends items, if there are any.
+func (m *Machine) sendItems(to p2p.PeerID, all *items) {
+	if all.bytes == 0 {
 		return
 	}
-	m.send(to, p2p.Sync, wire.Seal(wire.KindWant, func(w *wire.Writer) {
-		w.Count(len(ids))
-		for _, id := range ids {
-			w.Fixed(id[:])
-		}
-	}))
+	m.send(to, p2p.Sync, wire.Seal(wire.KindItems, all.append))
 }
 
-func takeIDs(r *wire.Reader) []ledger.OpID {
-	ids := make([]ledger.OpID, r.Count(wantMax, 32))
-	for i := range ids {
-		r.Into(ids[i][:])
+func (a *items) append(w *wire.Writer) {
+	w.Count(len(a.ops))
+	for _, op := range a.ops {
+		w.Blob(op.Encode())
 	}
-	return ids
+	w.Count(len(a.bundles))
+	for _, b := range a.bundles {
+		w.Blob(b.Encode())
+	}
+	w.Count(len(a.frames))
+	for _, f := range a.frames {
+		w.Blob(f.Encode())
+	}
 }
 
-func (m *Machine) wanted(from p2p.PeerID, ids []ledger.OpID) {
-	var ops []*ledger.Op
-	for _, id := range ids {
-		if op, ok := m.replica.Op(id); ok && len(ops) < signaturesMax {
-			ops = append(ops, op)
+// takeItems reads what append writes.
+func takeItems(r *wire.Reader) items {
+	return items{
+		ops:     takeBlobs(r, ledger.MaxOp, ledger.DecodeOp),
+		bundles: takeBlobs(r, replica.MaxBundle, replica.DecodeBundle),
+		frames:  takeBlobs(r, replica.MaxFrame, replica.DecodeFrame),
+	}
+}
+
+// takeBlobs reads a list of at most itemsMax blobs.
+func takeBlobs[T any](r *wire.Reader, limit int, decode func([]byte) (*T, error)) []*T {
+	n := r.Count(itemsMax, 4)
+	out := make([]*T, 0, n)
+	for range n {
+		v, err := decode(r.Blob(limit))
+		if err != nil {
+			r.Fail(err)
+			return nil
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// items takes what a peer thinks is missing here. Once it is added, the peer is asked
+// for more if it brought something.
+func (m *Machine) items(from p2p.PeerID, all items) {
+	for _, op := range all.ops {
+		m.takeOp(from, op)
+	}
+	for _, b := range all.bundles {
+		m.takeBundle(from, b)
+	}
+	for _, f := range all.frames {
+		m.takeFrame(from, f)
+	}
+	// Nothing of it is to be added, and nothing was dropped, which it would send again.
+	if m.inbox.sources[from] == nil && m.inbox.load < m.cfg.Limits.Inbox {
+		m.drained(from, false)
+	}
+}
+
+// A want asks for operations and bundles.
+type want struct {
+	ops     []ledger.OpID
+	bundles []replica.BundleID
+}
+
+// sendWant asks for operations and bundles that were voted for and are not here.
+func (m *Machine) sendWant(to p2p.PeerID) {
+	v := want{ops: m.replica.Missing(wantMax), bundles: m.replica.Absent(wantMax)}
+	if len(v.ops)+len(v.bundles) > 0 {
+		m.send(to, p2p.Sync, wire.Seal(wire.KindWant, v.append))
+	}
+}
+
+func (v want) append(w *wire.Writer) {
+	w.Count(len(v.ops))
+	for i := range v.ops {
+		w.Fixed(v.ops[i][:])
+	}
+	w.Count(len(v.bundles))
+	for i := range v.bundles {
+		w.Fixed(v.bundles[i][:])
+	}
+}
+
+// takeWant reads what append writes.
+func takeWant(r *wire.Reader) want {
+	v := want{ops: make([]ledger.OpID, r.Count(wantMax, 32))}
+	for i := range v.ops {
+		r.Into(v.ops[i][:])
+	}
+	v.bundles = make([]replica.BundleID, r.Count(wantMax, 32))
+	for i := range v.bundles {
+		r.Into(v.bundles[i][:])
+	}
+	return v
+}
+
+// wanted sends what a peer asks for and is here.
+func (m *Machine) wanted(from p2p.PeerID, v want) {
+	var all items
+	for _, id := range v.ops {
+		if op, ok := m.replica.Op(id); ok {
+			all.addOp(op)
 		}
 	}
-	if len(ops) > 0 {
-		m.sendItems(from, ops, nil)
+	for _, id := range v.bundles {
+		if b, ok := m.replica.Bundle(id); ok {
+			all.addBundle(b)
+		}
 	}
+	m.sendItems(from, &all)
 }

@@ -11,48 +11,67 @@ import (
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
-// votesMax bounds the votes of one frame.
-const votesMax = 256
-
 // scheduleFrame sets the time of the next frame when there is something to vote
-// for.
+// for, or, less soon, something that others voted for to tell of.
 func (m *Machine) scheduleFrame() {
-	if m.witness < 0 || !m.due.frame.IsZero() || len(m.replica.Votable(1)) == 0 {
+	if m.witness < 0 {
 		return
 	}
-	m.due.frame = m.now
-	if next := m.beats.lastFrame.Add(m.cfg.Timing.Frame); next.After(m.now) {
-		m.due.frame = next
+	at := m.now
+	if next := m.beats.lastFrame.Add(m.cfg.Timing.Frame); next.After(at) {
+		at = next
+	}
+	switch {
+	case m.replica.HasVotes():
+		soonest(&m.due.frame, at)
+	case m.replica.HasNews():
+		soonest(&m.due.frame, at.Add(m.cfg.Timing.Frame))
 	}
 }
 
-// frame votes for everything that applies now. The frame is saved before it is
-// sent, with the operations it votes for: a witness that forgot a vote, or what
-// place it was for, could vote for a rival.
+// frame votes for everything that applies now, and tells of the votes of others. The
+// frame is saved before it is sent, after all that it rests on and with the operations
+// it votes for: a witness that forgot a vote, or what place it was for, could vote for
+// a rival.
 func (m *Machine) frame() {
-	votes := m.replica.Votable(votesMax)
-	if len(votes) == 0 {
+	f := m.replica.NextFrame(m.cfg.Genesis.SlotAt(m.now))
+	if f == nil {
 		return
 	}
-	f := m.replica.NextFrame(m.cfg.Genesis.SlotAt(m.now), votes)
+	m.keep()
+	m.save(m.foreign...)
+	m.foreign = nil
 	f.Sig = m.cfg.Crypto.Sign(f.SigningDigest())
 	m.beats.lastFrame = m.now
-	batch := []Record{{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()}}
 	for _, id := range f.Votes {
 		op, ok := m.replica.Op(id)
 		if !ok {
-			panic("machine: votable operation is not held: " + id.Short())
+			panic("machine: operation to vote for is not held: " + id.Short())
 		}
 		if op.Account != m.cfg.Self { // an own one is saved since it was signed
-			batch = append(batch, Record{Kind: RecordOp, Key: opKey(id), Value: op.Encode()})
+			m.save(Record{Kind: RecordOp, Key: opKey(id), Value: op.Encode()})
 			m.beats.voted[id] = true
 		}
 	}
-	m.save(batch...)
 	if out := m.replica.AddFrame(f); out != replica.Added {
 		panic("machine: the replica does not take its own frame: " + out.String())
 	}
+	m.keep()
+	m.save(m.foreign...)
+	m.foreign = nil
 	m.do(Publish{Topic: m.network.Topic(p2p.Frames), Data: sealFrame(f)})
+}
+
+// keep saves what came to the replica and must be there in the next life, so that it
+// can be served: bundles with a vote, and frames after what they rest on.
+func (m *Machine) keep() {
+	for _, b := range m.replica.TakeKept() {
+		id := b.ID()
+		m.foreign = append(m.foreign, Record{Kind: RecordBundle, Key: id[:], Value: b.Encode()})
+	}
+	for _, f := range m.replica.TakeLinked() {
+		m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()})
+	}
 }
 
 func sealFrame(f *replica.Frame) []byte {

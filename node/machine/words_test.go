@@ -157,7 +157,7 @@ func (w *words) note(n Note) string {
 // save lists what is saved. What others made has its own tag.
 func (w *words) save(p *player, fx Save) (tag, text string) {
 	tag = "keep"
-	if own(p, fx.Batch[0]) {
+	if slices.ContainsFunc(fx.Batch, func(r Record) bool { return own(p, r) }) {
 		tag = "save"
 	}
 	var what []string
@@ -192,6 +192,8 @@ func (w *words) record(r Record) string {
 		return fmt.Sprintf("%stask %s/%d", gone, w.job(id), binary.BigEndian.Uint32(r.Key[32:]))
 	case RecordPurchase:
 		return gone + "purchase " + w.name(id, "lease")
+	case RecordBundle:
+		return "bundle " + w.name(id, "bundle")
 	default:
 		return fmt.Sprintf("record of kind %d", r.Kind)
 	}
@@ -251,8 +253,12 @@ func (w *words) body(kind wire.Kind, r *wire.Reader) string {
 		return w.items(r)
 	case wire.KindWant:
 		var names []string
-		for _, id := range takeIDs(r) {
+		v := takeWant(r)
+		for _, id := range v.ops {
 			names = append(names, w.name(p2p.Digest(id), "op"))
+		}
+		for _, id := range v.bundles {
+			names = append(names, w.name(p2p.Digest(id), "bundle"))
 		}
 		return "want of " + strings.Join(names, " ")
 	default:
@@ -306,13 +312,10 @@ func (w *words) votes(f *replica.Frame) string {
 }
 
 func (w *words) items(r *wire.Reader) string {
-	ops := r.Count(signaturesMax, 4)
-	for range ops {
-		r.Blob(ledger.MaxOp)
+	all := takeItems(r)
+	text := fmt.Sprintf("items: %d ops, %d frames", len(all.ops), len(all.frames))
+	if len(all.bundles) > 0 {
+		text += fmt.Sprintf(", %d bundles", len(all.bundles))
 	}
-	frames := r.Count(signaturesMax, 4)
-	for range frames {
-		r.Blob(replica.MaxFrame)
-	}
-	return fmt.Sprintf("items: %d ops, %d frames", ops, frames)
+	return text
 }

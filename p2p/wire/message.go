@@ -16,6 +16,7 @@ const (
 	KindBeat   Kind = 3  // verifiable random output of a slot
 	KindOffer  Kind = 4  // provider's capacity for sale
 	KindBid    Kind = 5  // client's need
+	KindBundle Kind = 6  // ledger operations
 	KindAsk    Kind = 16 // client asks one provider for a quote
 	KindQuoted Kind = 17 // provider's signed answer
 	KindStart  Kind = 18 // client hands over the terms of a job
@@ -38,7 +39,9 @@ func (k Kind) Limit() int {
 	case KindOp, KindBeat, KindOffer, KindBid, KindAsk, KindQuoted, KindStart, KindReport, KindPay:
 		return 1 << 11
 	case KindFrame, KindHeads, KindWant:
-		return 1 << 14
+		return 1 << 15
+	case KindBundle:
+		return 1<<17 + headerSize
 	case KindReveal, KindItems:
 		return 1 << 18
 	default:
@@ -62,6 +65,8 @@ func (k Kind) String() string {
 		return "offer"
 	case KindBid:
 		return "bid"
+	case KindBundle:
+		return "bundle"
 	case KindAsk:
 		return "ask"
 	case KindQuoted:

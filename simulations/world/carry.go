@@ -36,6 +36,8 @@ func (w *World) carryOut(h *host, fx machine.Effect) {
 		w.open(h, fx)
 	case machine.Check:
 		w.check(h, fx)
+	case machine.Verify:
+		w.verify(h, fx)
 	case machine.Note: // Watch sees it
 	default:
 		panic(fmt.Sprintf("world: unknown effect %T", fx))

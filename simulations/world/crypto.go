@@ -32,10 +32,11 @@ func KeyOf(seed uint64, node int) Key {
 // Crypto returns cheap functions that sign as this key.
 func (k Key) Crypto() p2p.Crypto {
 	return p2p.Crypto{
-		Sign:      func(d p2p.Digest) p2p.Signature { return sign(k.ID, d) },
-		Verify:    verify,
-		ProveVRF:  func(alpha p2p.Digest) p2p.VRFProof { return proveVRF(k.VRF, alpha) },
-		VerifyVRF: verifyVRF,
+		Sign:        func(d p2p.Digest) p2p.Signature { return sign(k.ID, d) },
+		Verify:      verify,
+		VerifyBatch: p2p.VerifyEach(verify),
+		ProveVRF:    func(alpha p2p.Digest) p2p.VRFProof { return proveVRF(k.VRF, alpha) },
+		VerifyVRF:   verifyVRF,
 	}
 }
 

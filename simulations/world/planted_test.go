@@ -65,7 +65,7 @@ var plantedBugs = []planted{
 		}
 		return simulations.Storm{Seed: seed, Bound: 40 * time.Second, Flaws: map[int]world.Flaw{2: {Deaf: deaf}}}
 	}},
-	{"vouchers never arrive", check.Earned, 20, func(seed uint64) simulations.Storm {
+	{"vouchers never arrive", check.Earned, 100, func(seed uint64) simulations.Storm {
 		deaf := func(_ time.Duration, ev machine.Event) bool { return carries(ev, wire.KindPay) }
 		return simulations.Storm{Seed: seed, Bound: 60 * time.Second, Flaws: everyProvider(world.Flaw{Deaf: deaf})}
 	}},

@@ -72,6 +72,8 @@ const (
 	sumNote
 	sumCrash
 	sumRestart
+	sumVerify
+	sumVerified
 )
 
 // eventSum returns a digest of an event's kind and content.
@@ -118,6 +120,14 @@ func eventSum(ev machine.Event) uint64 {
 		f = sumChecked
 		f.bytes(ev.Commit[:])
 		f.word(uint64(ev.Fault))
+	case machine.Verified:
+		f = sumVerified
+		f.word(ev.ID)
+		for i, ok := range ev.OK {
+			if !ok {
+				f.word(uint64(i))
+			}
+		}
 	case machine.Tick:
 		f = sumTick
 	default:
@@ -167,6 +177,15 @@ func effectSum(fx machine.Effect) uint64 {
 		f = sumCheck
 		f.bytes(fx.ID[:])
 		f.bytes(fx.Seed[:])
+	case machine.Verify:
+		f = sumVerify
+		f.word(fx.ID)
+		for i := range fx.Batch {
+			s := &fx.Batch[i]
+			f.bytes(s.Key[:])
+			f.bytes(s.Digest[:])
+			f.bytes(s.Sig[:])
+		}
 	case machine.Note:
 		f = sumNote
 		f.word(uint64(fx.Fact)<<32 | uint64(fx.Task))
@@ -210,6 +229,10 @@ func describe(what any) string {
 		return name + " " + v.Lease.Short()
 	case machine.Fetch:
 		return name + " " + v.Lease.Short()
+	case machine.Verify:
+		return fmt.Sprintf("%s %d: %d signatures", name, v.ID, len(v.Batch))
+	case machine.Verified:
+		return fmt.Sprintf("%s %d", name, v.ID)
 	case machine.Note:
 		return fmt.Sprintf("%s fact %d peer %s lease %s task %d amount %d %s",
 			name, v.Fact, v.Peer.Short(), v.Lease.Short(), v.Task, v.Amount, v.Text)

@@ -127,7 +127,7 @@ func New(cfg Config) (*World, error) {
 		key := KeyOf(cfg.Seed, i)
 		crypto := key.Crypto()
 		if n.Flaw.Verify != nil {
-			crypto.Verify = n.Flaw.Verify
+			crypto.Verify, crypto.VerifyBatch = n.Flaw.Verify, p2p.VerifyEach(n.Flaw.Verify)
 		}
 		w.index[key.ID] = i
 		w.hosts = append(w.hosts, &host{

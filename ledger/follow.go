@@ -1,0 +1,73 @@
+package ledger
+
+// CheckAfter says whether the operation could be applied after others of its lane
+// that are not applied yet: before, which follow the lane's head one by one. With
+// none it is CheckItem. OK holds whatever operations of other lanes do meanwhile,
+// and takes that
+//
+//   - each names the one before it;
+//   - the first of before could be applied now, with its claims;
+//   - those after the first, the operation too, are alone (see Spender) and claim
+//     nothing;
+//   - the lane's money and the claims of the first cover all fees and spendings.
+//
+// BadSeq says that the operation has to wait until those before it are applied;
+// InsufficientBalance, that money is missing which they may bring yet; any other
+// result, what is wrong with the operation. CheckAfter changes nothing.
+func (s *State) CheckAfter(it *Item, before []*Item) Result {
+	if len(before) == 0 {
+		return s.CheckItem(it)
+	}
+	last := before[0]
+	most, _, known := last.spends()
+	left, enough := s.Funds(last.Op).Sub(most)
+	if !known || !enough || s.CheckItem(last) != OK {
+		return BadSeq
+	}
+	for _, next := range before[1:] {
+		rest, r := s.follow(last, next, left)
+		if r != OK {
+			return BadSeq
+		}
+		last, left = next, rest
+	}
+	_, r := s.follow(last, it, left)
+	return r
+}
+
+// follow says whether an operation may come after another one that leaves so much
+// money in their lane, and returns what it leaves itself.
+func (s *State) follow(last, next *Item, left Amount) (Amount, Result) {
+	op := next.Op
+	most, alone, _ := next.spends()
+	switch {
+	case op.Account != last.Op.Account || op.Lane != last.Op.Lane || op.Seq != last.Op.Seq+1:
+		return 0, BadSeq
+	case op.Prev != last.ID:
+		return 0, BadPrev
+	case !alone || len(op.Claims) > 0:
+		return 0, BadSeq
+	}
+	left, ok := left.Sub(op.Fee)
+	if !ok {
+		return 0, InsufficientBalance
+	}
+	// Check knows the money of now: it may say yes too early, or no too early.
+	if r := next.by.Check(s, op, next.body); r != OK && r != InsufficientBalance {
+		return 0, r
+	}
+	if left, ok = left.Sub(most); !ok {
+		return 0, InsufficientBalance
+	}
+	return left, OK
+}
+
+// spends asks the contract what the operation spends, and reports whether it knows.
+func (it *Item) spends() (most Amount, alone, known bool) {
+	by, known := it.by.(Spender)
+	if !known {
+		return 0, false, false
+	}
+	most, alone = by.Spends(it.Op, it.body)
+	return most, alone, true
+}

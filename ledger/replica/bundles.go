@@ -1,0 +1,405 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+)
+
+// A voterSet is a set of witnesses.
+type voterSet [(ledger.MaxWitnesses + 63) / 64]uint64
+
+// add adds a witness.
+func (v *voterSet) add(w uint16) { v[w/64] |= 1 << (w % 64) }
+
+// remove removes a witness.
+func (v *voterSet) remove(w uint16) { v[w/64] &^= 1 << (w % 64) }
+
+// has reports whether the witness is in the set.
+func (v *voterSet) has(w uint16) bool { return v[w/64]>>(w%64)&1 == 1 }
+
+// join adds all of another set.
+func (v *voterSet) join(o voterSet) {
+	for i := range v {
+		v[i] |= o[i]
+	}
+}
+
+// meets reports whether two sets have a witness in common.
+func (v *voterSet) meets(o voterSet) bool {
+	for i := range v {
+		if v[i]&o[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// A tally is who voted for something, and where.
+type tally struct {
+	voters voterSet
+	stake  ledger.Amount // of voters
+	at     []uint32      // by witness, the place of the frame that voted; 0 for none
+}
+
+// count counts a vote, and reports false when it was there.
+func (r *Replica) count(t *tally, w uint16, seq uint32) bool {
+	if t.voters.has(w) {
+		return false
+	}
+	if t.at == nil {
+		t.at = make([]uint32, len(r.witnesses))
+	}
+	t.voters.add(w)
+	t.stake += r.cfg.Genesis.Witnesses[w].Stake
+	t.at[w] = seq
+	return true
+}
+
+// A bundle is a Bundle that is held, or voted for, or both. Its operations share its
+// tally, so that a vote costs the same for one operation and for hundreds. Only
+// those in exact are counted one by one: a voter leaves them out, or they are voted
+// for in another way too.
+type bundle struct {
+	id       BundleID
+	tally    tally
+	ops      []*entry            // nil: not held
+	rejects  map[uint16][]uint16 // by voter, where there are any
+	exact    []*entry
+	disputed []*entry // in lanes with rivals
+	first    *link    // frame that was first to vote for it
+	sponsor  uint16   // witness whose vote made it, while it is missing
+	backed   bool     // all its operations are backed
+	kept     bool     // TakeKept told of it
+	cast     uint64   // call of NextFrame that voted for it
+}
+
+// held reports whether all operations of the bundle are there.
+func (b *bundle) held() bool { return b != nil && b.ops != nil }
+
+// rejected reports whether a voter leaves out the operation at a place.
+func (b *bundle) rejected(w, at uint16) bool {
+	_, out := slices.BinarySearch(b.rejects[w], at)
+	return out
+}
+
+// ScreenBundle says whether a bundle is worth the work of verifying signatures. The
+// items are those of its operations that are not held, and nil for the others; they
+// go to AddBundle once their signatures are verified, all of them, and the Outcome is
+// zero. The items are nil when it is Known or Refused: one malformed operation spoils
+// all.
+func (r *Replica) ScreenBundle(b *Bundle) ([]*ledger.Item, Outcome) {
+	if len(b.Ops) == 0 || len(b.Ops) > MaxBundleOps {
+		return nil, Refused
+	}
+	items := make([]*ledger.Item, len(b.Ops))
+	ids := make([]ledger.OpID, len(b.Ops))
+	seen := make(map[ledger.OpID]bool, len(b.Ops))
+	for i, op := range b.Ops {
+		item, res := r.state.Prepare(op)
+		if res != ledger.OK || seen[item.ID] {
+			return nil, Refused
+		}
+		ids[i], seen[item.ID] = item.ID, true
+		if e := r.entries[item.ID]; e == nil || e.item == nil {
+			items[i] = item
+		}
+	}
+	if r.bundles[bundleID(ids)].held() {
+		return nil, Known
+	}
+	return items, 0
+}
+
+// AddBundle adds a bundle, with what ScreenBundle made of it, and folds what it makes
+// possible. Where nobody has voted for the bundle and there is no room for all of
+// it, the operations that fit are kept by themselves, and the Outcome is Refused.
+func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
+	ids := b.ids()
+	id := bundleID(ids)
+	known := r.bundles[id]
+	if known.held() {
+		return Known
+	}
+	outcome, entries := Added, make([]*entry, len(ids))
+	news := 0
+	for i := range ids {
+		e := r.entries[ids[i]]
+		if e == nil || e.item == nil {
+			if items[i] == nil { // was held when it was screened, and no longer is
+				return Refused
+			}
+			if e == nil && known == nil && r.room(b.Ops[i], r.state.MayVoteItem(items[i])) != ledger.OK {
+				outcome = Refused
+				continue
+			}
+			if news++; r.hold(items[i], e) == Equivocation && outcome == Added {
+				outcome = Equivocation
+			}
+			e = r.entries[ids[i]]
+		}
+		entries[i] = e
+	}
+	// A bundle of what is held already would let anybody fill the memory by mixing.
+	if outcome != Refused && (known != nil || 2*news >= len(ids)) {
+		r.register(id, known, entries)
+	}
+	r.fold()
+	return outcome
+}
+
+// register makes a bundle held.
+func (r *Replica) register(id BundleID, b *bundle, entries []*entry) {
+	if b == nil {
+		b = &bundle{id: id}
+		r.bundles[id] = b
+	} else {
+		delete(r.absent, id)
+		r.witnesses[b.sponsor].unknown--
+		if r.voting && b.tally.voters.has(r.self) {
+			r.unknown--
+		}
+	}
+	b.ops = entries
+	r.quiet = false
+	for i, e := range entries {
+		e.in = append(e.in, spot{b, uint16(i)})
+		if len(e.in) > 1 || e.single != nil {
+			r.mix(e)
+		}
+		if len(e.at.lane.rivalry) > 0 {
+			b.disputed = append(b.disputed, e)
+		}
+	}
+	for _, out := range b.rejects { // order-free: a set of entries is marked
+		r.leaveOut(b, out)
+	}
+	for w := range uint16(len(r.witnesses)) {
+		if b.tally.voters.has(w) {
+			r.backAll(b, w)
+		}
+	}
+	r.keep(b)
+	r.certifyAll(b)
+}
+
+// mix marks an operation whose votes must be counted one by one.
+func (r *Replica) mix(e *entry) {
+	for _, s := range e.in {
+		if !e.exact || !slices.Contains(s.bundle.exact, e) {
+			s.bundle.exact = append(s.bundle.exact, e)
+		}
+	}
+	e.exact = true
+}
+
+// leaveOut marks the operations at the places that a voter leaves out.
+func (r *Replica) leaveOut(b *bundle, out []uint16) {
+	for _, at := range out {
+		if int(at) < len(b.ops) && !b.ops[at].exact {
+			r.mix(b.ops[at])
+		}
+	}
+}
+
+// votersOf returns who voted for an operation.
+func (r *Replica) votersOf(e *entry) voterSet {
+	var set voterSet
+	if e.single != nil {
+		set = e.single.voters
+	}
+	for _, s := range e.in {
+		voters := s.bundle.tally.voters
+		if e.exact {
+			for w := range s.bundle.rejects { // order-free: a set
+				if s.bundle.rejected(w, s.at) {
+					voters.remove(w)
+				}
+			}
+		}
+		set.join(voters)
+	}
+	return set
+}
+
+// stakeOf returns the stake of witnesses.
+func (r *Replica) stakeOf(set voterSet) ledger.Amount {
+	var sum ledger.Amount
+	for w := range r.witnesses {
+		if set.has(uint16(w)) {
+			sum += r.cfg.Genesis.Witnesses[w].Stake
+		}
+	}
+	return sum
+}
+
+// quorum reports whether the stake is more than two thirds of all.
+func (r *Replica) quorum(stake ledger.Amount) bool {
+	if r.flaws.half {
+		return 2*stake > r.stake
+	}
+	return 3*stake > 2*r.stake // three times the supply fits
+}
+
+// backed reports whether witnesses with a quorum voted for the operation itself.
+func (r *Replica) backed(e *entry) bool {
+	if !e.exact && e.single == nil {
+		return len(e.in) > 0 && r.quorum(e.in[0].bundle.tally.stake)
+	}
+	return r.quorum(r.stakeOf(r.votersOf(e)))
+}
+
+// voteOne counts a vote for an operation by itself.
+func (r *Replica) voteOne(w uint16, id ledger.OpID, l *link) {
+	e := r.entries[id]
+	if e == nil {
+		e = &entry{id: id}
+		r.entries[id] = e
+	}
+	if e.single == nil {
+		e.single, e.first = &tally{}, l
+		if e.item == nil {
+			e.sponsor = w
+			r.missing[id] = e
+			r.witnesses[w].unknown++
+		}
+		if len(e.in) > 0 {
+			r.mix(e)
+		}
+	}
+	if !r.count(e.single, w, l.frame.Seq) {
+		return
+	}
+	if e.item == nil {
+		if r.voting && w == r.self {
+			r.unknown++
+		}
+		e.backed = true
+		return
+	}
+	r.voted(w, e)
+	if len(e.at.lane.rivalry) > 0 {
+		r.dispute(e.at.lane)
+	}
+	if !e.certified && r.backed(e) {
+		r.certifyUp(e)
+	}
+}
+
+// voted takes note of a witness's vote for a held operation.
+func (r *Replica) voted(w uint16, e *entry) {
+	r.back(e)
+	if r.voting && w == r.self && e.at.mine == nil {
+		e.at.mine = e
+	}
+}
+
+// voteBundle counts a vote for a bundle.
+func (r *Replica) voteBundle(w uint16, v *BundleVote, l *link) {
+	b := r.bundles[v.ID]
+	if b == nil {
+		b = &bundle{id: v.ID, sponsor: w}
+		r.bundles[v.ID] = b
+		r.absent[v.ID] = b
+		r.witnesses[w].unknown++
+	}
+	if b.first == nil {
+		b.first = l
+	}
+	if !r.count(&b.tally, w, l.frame.Seq) {
+		r.voteMore(b, w, v)
+		return
+	}
+	if len(v.Rejects) > 0 {
+		if b.rejects == nil {
+			b.rejects = map[uint16][]uint16{}
+		}
+		b.rejects[w] = v.Rejects
+	}
+	if !b.held() {
+		if r.voting && w == r.self {
+			r.unknown++
+		}
+		return
+	}
+	r.leaveOut(b, v.Rejects)
+	r.backAll(b, w)
+	r.keep(b)
+	r.certifyAll(b)
+}
+
+// voteMore counts a second vote of a witness for a bundle: what either takes is
+// voted for.
+func (r *Replica) voteMore(b *bundle, w uint16, v *BundleVote) {
+	both := slices.DeleteFunc(slices.Clone(b.rejects[w]), func(at uint16) bool {
+		_, out := slices.BinarySearch(v.Rejects, at)
+		return !out
+	})
+	if len(both) == len(b.rejects[w]) {
+		return
+	}
+	b.rejects[w] = both
+	b.backed = false
+	if b.held() {
+		r.backAll(b, w)
+		r.certifyAll(b)
+	}
+}
+
+// backAll takes note of a witness's vote for the operations of a held bundle.
+func (r *Replica) backAll(b *bundle, w uint16) {
+	out := b.rejects[w]
+	if self := r.voting && w == r.self; !b.backed || self {
+		for i, e := range b.ops {
+			if _, no := slices.BinarySearch(out, uint16(i)); !no {
+				r.voted(w, e)
+			}
+		}
+		b.backed = b.backed || len(out) == 0
+	}
+	for _, e := range b.disputed {
+		r.dispute(e.at.lane)
+	}
+}
+
+// certifyAll certifies what the votes for a held bundle make certified.
+func (r *Replica) certifyAll(b *bundle) {
+	if r.quorum(b.tally.stake) {
+		for _, e := range b.ops {
+			if !e.certified && !e.exact {
+				r.certifyUp(e)
+			}
+		}
+	}
+	for _, e := range b.exact {
+		if !e.certified && r.backed(e) {
+			r.certifyUp(e)
+		}
+	}
+}
+
+// keep takes note of a bundle that is held and voted for, once.
+func (r *Replica) keep(b *bundle) {
+	if b.kept || b.tally.stake == 0 {
+		return
+	}
+	b.kept = true
+	r.keeps = append(r.keeps, b.whole())
+}
+
+// whole returns the bundle as it travels.
+func (b *bundle) whole() *Bundle {
+	out := &Bundle{Ops: make([]*ledger.Op, len(b.ops))}
+	for i, e := range b.ops {
+		out.Ops[i] = e.item.Op
+	}
+	return out
+}
+
+// dissolve forgets a held bundle that nobody voted for; its operations stay.
+func (r *Replica) dissolve(b *bundle) {
+	delete(r.bundles, b.id)
+	for _, e := range b.ops {
+		e.in = slices.DeleteFunc(e.in, func(s spot) bool { return s.bundle == b })
+	}
+}

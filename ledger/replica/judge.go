@@ -1,0 +1,92 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+)
+
+// unjudgedMax bounds the frames that wait to be judged, because operations are
+// missing.
+const unjudgedMax = 4096
+
+// judge looks at the votes of frames that came since the last call, and accuses the
+// witnesses that voted for what nothing allowed.
+//
+// A frame is linked after all that its witness had seen, so this replica knows at
+// least as much as the witness did. What was allowed then is allowed now, since no
+// operation of another lane takes that away (see ledger.Contract), unless certified
+// rivals have taken something back. So a vote for what is next in its lane and not
+// allowed here was against the rules there, too. It must not look while operations
+// are missing: they are part of what the witness may have known.
+func (r *Replica) judge() {
+	if len(r.missing) > 0 || len(r.absent) > 0 {
+		if extra := len(r.unjudged) - unjudgedMax; extra > 0 {
+			r.unjudged = slices.Delete(r.unjudged, 0, extra)
+		}
+		return
+	}
+	for _, l := range r.unjudged {
+		if r.halted > 0 {
+			break // what was applied once may not be now
+		}
+		for _, id := range l.frame.Votes {
+			r.judgeVote(l, r.entries[id])
+		}
+		for i := range l.frame.Bundles {
+			v := &l.frame.Bundles[i]
+			for at, e := range r.bundles[v.ID].ops {
+				if _, out := slices.BinarySearch(v.Rejects, uint16(at)); !out {
+					r.judgeVote(l, e)
+				}
+			}
+		}
+	}
+	r.unjudged = nil
+}
+
+// judgeVote accuses a witness if it had no right to vote for an operation.
+func (r *Replica) judgeVote(l *link, e *entry) {
+	w := l.frame.Witness
+	if e.certified || r.allowed(w, e) {
+		return
+	}
+	key := e.at.lane.key
+	r.accuse(Evidence{
+		Offence: InvalidVote, Account: r.cfg.Genesis.Witnesses[w].Account, Owner: key.account, Lane: key.lane,
+		Seq: e.at.seq, First: l.id, Second: [32]byte(e.id),
+	})
+}
+
+// allowed reports whether a witness may have had the right to vote for an operation
+// that is not certified: it is next in its lane, or follows others that the witness
+// voted for.
+func (r *Replica) allowed(w uint16, e *entry) bool {
+	l := e.at.lane
+	head, _ := r.state.Head(l.key.account, l.key.lane)
+	if e.at.seq <= head { // a rival is applied: see VoteConflict
+		return true
+	}
+	var before []*ledger.Item
+	last := e
+	for last.at.seq > head+1 {
+		prev := r.entries[last.item.Op.Prev]
+		if prev == nil || prev.item == nil || prev.at.lane != l || prev.at.seq+1 != last.at.seq {
+			return false
+		}
+		voters := r.votersOf(prev)
+		if !prev.certified && !voters.has(w) {
+			return false
+		}
+		before = append(before, prev.item)
+		last = prev
+	}
+	if _, id := r.state.Head(l.key.account, l.key.lane); last.item.Op.Prev != id {
+		return true // it rests on a rival of what is applied: the witness may have voted before that was certified
+	}
+	slices.Reverse(before)
+	if len(before) == 0 {
+		return r.state.CheckItem(e.item) == ledger.OK
+	}
+	return r.state.CheckAfter(e.item, before) == ledger.OK
+}

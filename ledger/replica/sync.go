@@ -1,0 +1,170 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/p2p"
+)
+
+// Heads returns, by witness, the sequence number after which this replica asks
+// for frames: that of the last frame held, or less when a parked frame shows that
+// it lacks one side of a fork.
+func (r *Replica) Heads() []uint32 {
+	out := make([]uint32, len(r.witnesses))
+	for i := range r.witnesses {
+		out[i] = uint32(len(r.witnesses[i].chain))
+	}
+	for _, l := range r.parked { // order-free: the least of all
+		if f := l.frame; f.Seq > 1 && r.frames[f.Prev] == nil {
+			out[f.Witness] = min(out[f.Witness], f.Seq-2)
+		}
+		for _, s := range l.frame.Seen {
+			if r.frames[s.ID] == nil {
+				out[s.Witness] = min(out[s.Witness], s.Seq-1)
+			}
+		}
+	}
+	return out
+}
+
+// ids returns the ids of the frames at a place, in order.
+func (w *witness) ids(seq uint32) []byte {
+	out := make([]byte, 0, maxForks*len(p2p.Digest{}))
+	for _, l := range byID(w.chain[seq-1]) {
+		out = append(out, l.id[:]...)
+	}
+	return out
+}
+
+// Tips returns, by witness, a digest of the frames held at the end of its chain and
+// wherever it forks. Replicas with equal Heads and different Tips hold different
+// sides of a fork: each sends the other what comes after Resend.
+func (r *Replica) Tips() []p2p.Digest {
+	out := make([]p2p.Digest, len(r.witnesses))
+	for i := range r.witnesses {
+		w := &r.witnesses[i]
+		if len(w.chain) == 0 {
+			continue
+		}
+		if len(w.forks) > 0 && w.sides == (p2p.Digest{}) {
+			var ids []byte
+			for _, seq := range w.forks {
+				ids = append(ids, w.ids(seq)...)
+			}
+			w.sides = p2p.Sum("pinfi/sides/1", ids)
+		}
+		out[i] = p2p.Sum("pinfi/tips/1", w.sides[:], w.ids(uint32(len(w.chain))))
+	}
+	return out
+}
+
+// Resend returns the sequence number after which to send a witness's frames to a
+// replica that has the same head and another tip: the end of the chain and the
+// places where it forks come up in turn. The witness must be one.
+func (r *Replica) Resend(witness uint16) uint32 {
+	w := &r.witnesses[witness]
+	at := w.turn % (len(w.forks) + 1)
+	w.turn++
+	if at > 0 {
+		return w.forks[at-1] - 1
+	}
+	return uint32(max(1, len(w.chain)) - 1)
+}
+
+// FramesAfter returns at most limit frames that have, by witness, larger sequence
+// numbers than those given, both sides of a fork included, in an order in which they
+// can be added: a frame comes after those it rests on.
+func (r *Replica) FramesAfter(after []uint32, limit int) []*Frame {
+	if len(after) != len(r.witnesses) {
+		return nil
+	}
+	first := len(r.log)
+	for i := range r.witnesses {
+		chain := r.witnesses[i].chain
+		for seq := int(after[i]); seq < len(chain); seq++ {
+			for _, l := range chain[seq] {
+				first = min(first, l.order)
+			}
+			if len(chain[seq]) == 1 { // what follows it was linked later
+				break
+			}
+		}
+	}
+	var out []*Frame
+	for _, l := range r.log[first:] {
+		if len(out) >= limit {
+			break
+		}
+		if l.frame.Seq > after[l.frame.Witness] {
+			out = append(out, l.frame)
+		}
+	}
+	return out
+}
+
+// Brought returns the operations and bundles that a held frame was the first to vote
+// for, as far as they are held. Every one that was voted for is brought by one frame,
+// so whoever gets all frames with what they bring lacks nothing.
+func (r *Replica) Brought(f *Frame) (ops []*ledger.Op, bundles []*Bundle) {
+	l := r.frames[f.ID()]
+	if l == nil {
+		return nil, nil
+	}
+	for _, id := range f.Votes {
+		if e := r.entries[id]; e != nil && e.item != nil && e.first == l {
+			ops = append(ops, e.item.Op)
+		}
+	}
+	for i := range f.Bundles {
+		if b := r.bundles[f.Bundles[i].ID]; b.held() && b.first == l {
+			bundles = append(bundles, b.whole())
+		}
+	}
+	return ops, bundles
+}
+
+// Missing returns at most limit ids of operations that were voted for and are not
+// held, in order of ids. It goes on where the last call ended, and round again, so
+// that made-up ids do not keep the others from being asked for.
+func (r *Replica) Missing(limit int) []ledger.OpID {
+	return inTurn(sortedKeys(r.missing, ledger.OpID.Compare), limit, &r.asked, ledger.OpID.Compare)
+}
+
+// Absent is Missing for bundles.
+func (r *Replica) Absent(limit int) []BundleID {
+	return inTurn(sortedKeys(r.absent, BundleID.Compare), limit, &r.askedBundle, BundleID.Compare)
+}
+
+// inTurn returns at most limit ids after the last that was asked for, round again.
+func inTurn[K any](ids []K, limit int, asked *K, compare func(a, b K) int) []K {
+	if len(ids) == 0 || limit <= 0 {
+		return nil
+	}
+	at, found := slices.BinarySearchFunc(ids, *asked, compare)
+	if found {
+		at++
+	}
+	out := slices.Concat(ids[at:], ids[:at])[:min(limit, len(ids))]
+	*asked = out[len(out)-1]
+	return out
+}
+
+// sortedKeys returns the keys of a map in order.
+func sortedKeys[K comparable, V any](m map[K]V, compare func(a, b K) int) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m { // order-free: sorted below
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, compare)
+	return keys
+}
+
+// Bundle returns a bundle that is held.
+func (r *Replica) Bundle(id BundleID) (*Bundle, bool) {
+	b := r.bundles[id]
+	if !b.held() {
+		return nil, false
+	}
+	return b.whole(), true
+}

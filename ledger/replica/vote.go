@@ -1,0 +1,192 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+)
+
+// choicesMax bounds the operations that one frame chooses.
+const choicesMax = 4096
+
+// HasVotes reports whether NextFrame would vote for something.
+func (r *Replica) HasVotes() bool {
+	if !r.voting || r.unknown > 0 || r.quiet {
+		return false
+	}
+	if len(r.choose(1)) > 0 {
+		return true
+	}
+	r.quiet = true
+	return false
+}
+
+// HasNews reports whether NextFrame would tell of votes of others that came since
+// the witness's last frame.
+func (r *Replica) HasNews() bool { return r.voting && r.unseen }
+
+// NextFrame returns the next frame of this replica's own witness, unsigned, and nil
+// when there is nothing to tell or the witness has said enough in this slot. It
+// votes for what an honest witness may vote for: operations that are next in their
+// lanes and applicable, or follow such a one that the witness voted for, in places
+// where it has not voted. It votes for none while one that it once voted for is
+// missing, because its place is unknown. Before anybody else sees the frame the
+// caller signs it, adds it with AddFrame and makes it durable, together with the
+// operations it votes for. It panics when SetSelf was not called.
+func (r *Replica) NextFrame(slot ledger.Slot) *Frame {
+	if !r.voting {
+		panic("replica: next frame of a replica that is no witness")
+	}
+	f := &Frame{Chain: r.state.Chain(), Epoch: r.state.Epoch(), Witness: r.self, Seq: 1, Slot: slot}
+	if chain := r.witnesses[r.self].chain; len(chain) > 0 {
+		last := chain[len(chain)-1][0]
+		f.Seq, f.Prev, f.Slot = last.frame.Seq+1, last.id, max(slot, last.frame.Slot)
+		if f.Slot == last.frame.Slot && last.inSlot >= r.framesPerSlot() {
+			return nil
+		}
+	}
+	if r.unknown == 0 {
+		r.ballot(f)
+	}
+	f.Seen = r.news()
+	if !f.votes() && len(f.Seen) == 0 {
+		return nil
+	}
+	f.sort()
+	if len(r.witnesses[r.self].forks) > 0 && !r.tellsMore(f) { // what a forgotten life has told
+		r.unseen = false
+		return nil
+	}
+	return f
+}
+
+// choose returns at most limit operations to vote for, in the order their lanes came
+// and in the order of each lane. It drops lanes with nothing to choose ever.
+func (r *Replica) choose(limit int) []*entry {
+	version := r.state.Applied() + 1
+	var out []*entry
+	r.open = slices.DeleteFunc(r.open, func(l *lane) bool {
+		if len(out) >= limit || l.checked == version {
+			return false
+		}
+		chosen, more := r.chooseIn(l, limit-len(out))
+		out = append(out, chosen...)
+		if len(chosen) == 0 && more {
+			l.checked = version
+		}
+		l.open = more || len(chosen) > 0
+		return !l.open
+	})
+	return out
+}
+
+// chooseIn returns what to vote for in a lane, and whether something stands in the
+// lane that may be chosen later.
+func (r *Replica) chooseIn(l *lane, limit int) (out []*entry, more bool) {
+	head, _ := r.state.Head(l.key.account, l.key.lane)
+	var before []*ledger.Item
+	for seq := head + 1; len(out) < limit; seq++ {
+		p := l.places[seq]
+		if p == nil || p.certified > 0 {
+			return out, false
+		}
+		e := p.mine
+		if e == nil {
+			at := slices.IndexFunc(p.rivals, func(e *entry) bool { return r.mayFollow(e.item, before) })
+			if at < 0 {
+				return out, len(p.rivals) > 0
+			}
+			e = p.rivals[at]
+			out = append(out, e)
+		}
+		before = append(before, e.item)
+	}
+	return out, true
+}
+
+// mayFollow says whether an honest witness votes for an operation that follows
+// others of its lane, which it voted for and which are not applied yet.
+func (r *Replica) mayFollow(it *ledger.Item, before []*ledger.Item) bool {
+	if len(before) == 0 {
+		return r.state.MayVoteItem(it) == ledger.OK
+	}
+	return r.state.CheckAfter(it, before) == ledger.OK
+}
+
+// ballot puts votes into a frame: for bundles where most of one is chosen, else one
+// by one.
+func (r *Replica) ballot(f *Frame) {
+	r.round++
+	chosen := r.choose(choicesMax)
+	for _, e := range chosen {
+		e.chosen = r.round
+	}
+	rejects := 0
+	for _, e := range chosen {
+		if e.cast == r.round {
+			continue
+		}
+		for _, s := range e.in {
+			v, ok := r.bundleVote(s.bundle)
+			if ok && len(f.Bundles) < MaxBundles && rejects+len(v.Rejects) <= MaxRejects {
+				rejects += len(v.Rejects)
+				f.Bundles = append(f.Bundles, v)
+				r.castAll(s.bundle, v.Rejects)
+				break
+			}
+		}
+		if e.cast != r.round && len(f.Votes) < MaxVotes && r.preceded(e) {
+			e.cast = r.round
+			f.Votes = append(f.Votes, e.id)
+		}
+	}
+	r.quiet = len(chosen) == 0
+}
+
+// bundleVote returns the vote for a bundle in the frame that is being made, and
+// whether it is better than votes one by one: it leaves out at most half.
+func (r *Replica) bundleVote(b *bundle) (BundleVote, bool) {
+	v := BundleVote{ID: b.id}
+	if len(b.ops) < 2 || b.cast == r.round || b.tally.voters.has(r.self) {
+		return v, false
+	}
+	taken := map[*entry]bool{}
+	for i, e := range b.ops {
+		if e.at.mine == e || e.cast == r.round || e.chosen == r.round && (r.preceded(e) || r.takenBefore(e, taken)) {
+			taken[e] = true
+			continue
+		}
+		if 2*len(v.Rejects) >= len(b.ops) {
+			return v, false
+		}
+		v.Rejects = append(v.Rejects, uint16(i))
+	}
+	return v, true
+}
+
+// takenBefore reports whether the operation before e in its lane is among the taken.
+func (r *Replica) takenBefore(e *entry, taken map[*entry]bool) bool {
+	last := r.entries[e.item.Op.Prev]
+	return last != nil && taken[last]
+}
+
+// preceded reports whether all that stands before a chosen operation in its lane is
+// applied or voted for.
+func (r *Replica) preceded(e *entry) bool {
+	op := e.item.Op
+	if head, _ := r.state.Head(op.Account, op.Lane); op.Seq == head+1 {
+		return true
+	}
+	last := r.entries[op.Prev]
+	return last != nil && last.item != nil && (last.cast == r.round || last.at.mine == last)
+}
+
+// castAll takes note that the frame votes for a bundle.
+func (r *Replica) castAll(b *bundle, rejects []uint16) {
+	b.cast = r.round
+	for i, e := range b.ops {
+		if _, out := slices.BinarySearch(rejects, uint16(i)); !out {
+			e.cast = r.round
+		}
+	}
+}
