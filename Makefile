@@ -32,6 +32,7 @@ tidy: ## fail if go.mod or go.sum is not tidy
 
 vet: ## go vet
 	$(GO) vet ./...
+	cd tools/bench && $(GO) vet .
 
 lint: ## golangci-lint as pinned in tools/go.mod (the first build takes a minute and a half)
 	$(TOOL) golangci-lint run ./...

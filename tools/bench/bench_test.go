@@ -29,34 +29,52 @@ func TestLocal(t *testing.T) {
 func TestNodeIsHonest(t *testing.T) {
 	w := newWorkload(1)
 	w.vote(3)
+	const bundles = roundOps / bundleOps
 	messages := w.messages(0, 3)
-	votes := func(witnesses int) []message { // all operations, and the votes of some witnesses
-		ops := slices.Clone(messages[:roundOps])
-		for i, m := range messages[roundOps:] {
-			if i%3 < witnesses {
-				ops = append(ops, m)
-			}
-		}
-		return ops
-	}
 	var saved int
 	n, err := newNode(w, 3, func(batch []store.Record) error { saved += len(batch); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.round(votes(2)); err != nil || n.applied != 0 || saved == 0 {
+	if err := n.round(messages[:bundles+2]); err != nil || n.applied != 0 || saved != bundles+2 {
 		t.Errorf("two of three witnesses: %d applied, %d saved, %v, want none and all", n.applied, saved, err)
 	}
-	for _, i := range []int{0, roundOps} {
+	for _, i := range []int{0, bundles} {
 		n, err := newNode(w, 3, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		forged := votes(3)
+		forged := slices.Clone(messages)
 		forged[i].data = slices.Clone(forged[i].data)
 		forged[i].data[len(forged[i].data)-1] ^= 1
 		if err := n.round(forged); !errors.Is(err, errSignature) {
 			t.Errorf("message %d forged: %v, want %v", i, err, errSignature)
+		}
+	}
+}
+
+// Frames that no honest witness makes would measure something else.
+func TestFramesAreHonest(t *testing.T) {
+	const witnesses, self = 4, 2
+	w := newWorkload(2 * roundOps)
+	w.vote(witnesses)
+	n, err := newNode(w, witnesses, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.replica.SetSelf(self)
+	for round, frames := range w.frames[witnesses] {
+		messages := w.messages(round, witnesses)
+		if err := n.round(messages[:roundOps/bundleOps]); err != nil {
+			t.Fatal(err)
+		}
+		want := frames[self]
+		got := n.replica.NextFrame(want.Slot)
+		if got == nil || got.ID() != want.ID() {
+			t.Errorf("round %d: the witness says %+v, want %+v", round, got, want)
+		}
+		if err := n.round(messages[roundOps/bundleOps:]); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// window is how many messages may be on their way. Gossip drops without a word
-	// what does not fit its queues, and nothing repeats it here.
-	window = 512
+	// window is how many messages, of up to 128 KiB, may be on their way. Gossip drops
+	// without a word what does not fit its queues, and nothing repeats it here.
+	window = 16
 	// lull is how long a node without messages waits before it saves what it has.
 	lull = 20 * time.Millisecond
 	// patience is how long nothing may arrive before a run is given up.
@@ -120,7 +120,7 @@ func (p *pair) carry(ctx context.Context, w *workload, witnesses int, n *node) (
 	room := make(chan struct{}, window)
 	sent := make(chan error, 1)
 	go func() { sent <- p.publish(ctx, w, witnesses, room) }()
-	err := p.receive(ctx, n, len(w.ops), room)
+	err := p.receive(ctx, n, len(w.ops), roundOps/bundleOps+witnesses, room)
 	stop()
 	if e := <-sent; err == nil {
 		err = e
@@ -146,8 +146,9 @@ func (p *pair) publish(ctx context.Context, w *workload, witnesses int, room cha
 }
 
 // receive hands the node what arrives, until it has applied and saved so many
-// operations. The node saves once a round, or when nothing comes for a while.
-func (p *pair) receive(ctx context.Context, n *node, ops int, room <-chan struct{}) error {
+// operations. The node saves when it has so many records as a round makes, or when
+// nothing comes for a while.
+func (p *pair) receive(ctx context.Context, n *node, ops, round int, room <-chan struct{}) error {
 	quiet := time.NewTimer(lull)
 	defer quiet.Stop()
 	last := time.Now()
@@ -160,7 +161,7 @@ func (p *pair) receive(ctx context.Context, n *node, ops int, room <-chan struct
 			if err := n.take(data); err != nil {
 				return err
 			}
-			if len(n.records) < roundOps {
+			if len(n.records) < round {
 				continue
 			}
 		case <-quiet.C:

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
@@ -16,9 +13,7 @@ import (
 )
 
 // This file is all that knows how operations and votes travel, are verified, and
-// enter a replica. Today each operation is a message of its own, a frame votes
-// for 256 of them, and the replica verifies one signature at a time: here that is
-// switched off, and done before in batches.
+// enter a replica. It does what the machine's inbox and records do, without them.
 
 // A message is what one node gossips.
 type message struct {
@@ -32,86 +27,86 @@ func topics() []p2p.Topic { return []p2p.Topic{network().Topic(p2p.Ops), network
 // rounds returns how many rounds of votes the workload has.
 func (w *workload) rounds() int { return len(w.ops) / roundOps }
 
-// messages returns what is sent for one round: its operations, then the votes of
-// all witnesses, which are signed before.
-func (w *workload) messages(round, witnesses int) []message {
-	topic := topics()[0]
-	out := make([]message, 0, roundOps+len(w.votes[witnesses][round]))
-	for _, op := range w.ops[round*roundOps : (round+1)*roundOps] {
-		data := wire.Seal(wire.KindOp, func(w *wire.Writer) { w.Fixed(op.Encode()) })
-		out = append(out, message{topic, data})
+// bundles returns the bundles of a round.
+func (w *workload) bundles(round int) []*replica.Bundle {
+	var out []*replica.Bundle
+	for ops := range slices.Chunk(w.ops[round*roundOps:(round+1)*roundOps], bundleOps) {
+		out = append(out, &replica.Bundle{Ops: ops})
 	}
-	return append(out, w.votes[witnesses][round]...)
+	return out
 }
 
-// vote has so many witnesses vote for everything, unless they have before.
+// messages returns what is sent for one round: its bundles, then the frames of all
+// witnesses, which are signed before.
+func (w *workload) messages(round, witnesses int) []message {
+	var out []message
+	for _, b := range w.bundles(round) {
+		out = append(out, message{topics()[0], wire.Seal(wire.KindBundle, func(w *wire.Writer) { w.Fixed(b.Encode()) })})
+	}
+	for _, f := range w.frames[witnesses][round] {
+		out = append(out, message{topics()[1], wire.Seal(wire.KindFrame, func(w *wire.Writer) { w.Fixed(f.Encode()) })})
+	}
+	return out
+}
+
+// vote has so many witnesses vote for everything, unless they have before. They say
+// what a witness says that got all of a round before its frame, and the frames of
+// the others after it: so each tells in every round that it has seen all others.
 func (w *workload) vote(witnesses int) {
-	if w.votes[witnesses] != nil {
+	if w.frames[witnesses] != nil {
 		return
 	}
-	topic := topics()[1]
-	last := make([]*replica.Frame, witnesses)
+	last := make([]replica.Seen, witnesses)
 	for round := range w.rounds() {
-		var out []message
-		for ops := range slices.Chunk(w.ops[round*roundOps:(round+1)*roundOps], replica.MaxVotes) {
-			ids := make([]ledger.OpID, len(ops))
-			for i, op := range ops {
-				ids[i] = op.ID()
-			}
-			slices.SortFunc(ids, ledger.OpID.Compare)
-			for i := range witnesses {
-				f := &replica.Frame{Chain: ledger.ChainOf(network()), Witness: uint16(i), Seq: 1, Slot: ledger.Slot(round), Votes: ids}
-				if last[i] != nil {
-					f.Seq, f.Prev = last[i].Seq+1, last[i].ID()
-				}
-				f.Sig = w.witnesses[i].Sign(f.SigningDigest())
-				last[i] = f
-				data := wire.Seal(wire.KindFrame, func(w *wire.Writer) { w.Fixed(f.Encode()) })
-				out = append(out, message{topic, data})
-			}
+		var votes []replica.BundleVote
+		for _, b := range w.bundles(round) {
+			votes = append(votes, replica.BundleVote{ID: b.ID()})
 		}
-		w.votes[witnesses] = append(w.votes[witnesses], out)
+		slices.SortFunc(votes, func(a, b replica.BundleVote) int { return a.ID.Compare(b.ID) })
+		frames := make([]*replica.Frame, witnesses)
+		next := make([]replica.Seen, witnesses)
+		for i := range frames {
+			f := &replica.Frame{
+				Chain: ledger.ChainOf(network()), Witness: uint16(i), Seq: uint32(round + 1), Prev: last[i].ID,
+				Slot: ledger.Slot(round), Bundles: votes,
+			}
+			if round > 0 {
+				f.Seen = slices.Concat(last[:i], last[i+1:])
+			}
+			id := f.SigningDigest()
+			f.Sig = w.witnesses[i].Sign(id)
+			frames[i], next[i] = f, replica.Seen{Witness: f.Witness, Seq: f.Seq, ID: id}
+		}
+		w.frames[witnesses], last = append(w.frames[witnesses], frames), next
 	}
 }
 
 // A node takes messages and certifies, applies and keeps what they bring.
 type node struct {
 	replica *replica.Replica
+	verify  func([]p2p.Signed) []bool
 	save    func([]store.Record) error // nil: memory only
-	keys    []*ed25519.ExpandedPublicKey
-	ops     []named[*ledger.Op]     // not verified yet
-	frames  []named[*replica.Frame] // not verified yet
-	records []store.Record          // not saved yet
+	letters []letter                   // not verified yet
+	signed  []p2p.Signed               // of letters
+	records []store.Record             // not saved yet
 	applied int
 }
 
-// A named is an operation or a frame with the digest that names it and is signed.
-type named[T any] struct {
-	what T
-	id   p2p.Digest
+// A letter is a bundle or a frame that waits to be verified.
+type letter struct {
+	bundle *replica.Bundle
+	items  []*ledger.Item // of bundle
+	frame  *replica.Frame // nil: bundle is set
 }
 
 // newNode returns a node at genesis.
 func newNode(w *workload, witnesses int, save func([]store.Record) error) (*node, error) {
-	n := &node{save: save}
-	g := w.genesis(witnesses)
-	for _, x := range g.Witnesses {
-		key, err := ed25519.NewExpandedPublicKey(x.Account[:])
-		if err != nil {
-			return nil, fmt.Errorf("key of a witness: %w", err)
-		}
-		n.keys = append(n.keys, key)
-	}
-	r, err := replica.New(replica.Config{
-		Network: network(), Genesis: g,
-		Verify: func(p2p.PeerID, p2p.Digest, p2p.Signature) bool { return true }, // verified before, in batches
-	})
-	n.replica = r
-	return n, err
+	r, err := replica.New(replica.Config{Network: network(), Genesis: w.genesis(witnesses)})
+	return &node{replica: r, verify: w.witnesses[0].Crypto().VerifyBatch, save: save}, err
 }
 
-// take takes a message, and verifies and adds operations and frames when there are
-// enough of them for a batch.
+// take takes a message, and verifies and adds what waits when there is enough of it
+// for a batch.
 func (n *node) take(data []byte) error {
 	kind, body, err := wire.Open(data)
 	if err != nil {
@@ -119,77 +114,94 @@ func (n *node) take(data []byte) error {
 	}
 	raw := body.Fixed(body.Rest())
 	switch kind {
-	case wire.KindOp:
-		op, err := ledger.DecodeOp(raw)
-		if err != nil {
-			return err
-		}
-		id := op.SigningDigest()
-		n.ops = append(n.ops, named[*ledger.Op]{op, id})
-		n.keep(store.Record{Kind: 2, Key: id[:], Value: raw})
+	case wire.KindBundle:
+		err = n.takeBundle(raw)
 	case wire.KindFrame:
-		f, err := replica.DecodeFrame(raw)
-		if err != nil {
-			return err
-		}
-		id := f.ID()
-		n.frames = append(n.frames, named[*replica.Frame]{f, id})
-		n.keep(store.Record{Kind: 1, Key: id[:], Value: raw})
+		err = n.takeFrame(raw)
 	default:
-		return fmt.Errorf("message of kind %v", kind)
+		err = fmt.Errorf("message of kind %v", kind)
 	}
-	if len(n.ops) >= bundleOps || len(n.frames) >= bundleOps {
-		return n.admit()
+	if err == nil && len(n.signed) >= bundleOps {
+		err = n.admit()
 	}
+	return err
+}
+
+func (n *node) takeBundle(raw []byte) error {
+	b, err := replica.DecodeBundle(raw)
+	if err != nil {
+		return err
+	}
+	items, out := n.replica.ScreenBundle(b)
+	if out != 0 {
+		return fmt.Errorf("bundle %v: %v", b.ID().Short(), out)
+	}
+	for _, it := range items {
+		n.signed = append(n.signed, p2p.Signed{Key: it.Op.Account, Digest: p2p.Digest(it.ID), Sig: it.Op.Sig})
+	}
+	n.letters = append(n.letters, letter{bundle: b, items: items})
 	return nil
 }
 
-// keep notes a record for the next flush.
-func (n *node) keep(r store.Record) {
-	if n.save != nil {
-		n.records = append(n.records, r)
+func (n *node) takeFrame(raw []byte) error {
+	f, err := replica.DecodeFrame(raw)
+	if err != nil {
+		return err
 	}
+	signed, out := n.replica.ScreenFrame(f)
+	if out != 0 {
+		return fmt.Errorf("frame %d of witness %d: %v", f.Seq, f.Witness, out)
+	}
+	n.signed = append(n.signed, signed)
+	n.letters = append(n.letters, letter{frame: f})
+	return nil
 }
 
 // errSignature says that a batch holds a signature that is none.
 var errSignature = errors.New("a signature does not verify")
 
-// admit verifies what waits, in one batch, and adds it.
+// admit verifies what waits, in one batch, adds it, and notes what is to be saved.
 func (n *node) admit() error {
-	if len(n.ops)+len(n.frames) == 0 {
-		return nil
-	}
-	rules := ed25519.Options{Verify: ed25519.VerifyOptionsZIP_215}
-	batch := ed25519.NewBatchVerifierWithCapacity(len(n.ops) + len(n.frames))
-	for i := range n.ops {
-		op, id := n.ops[i].what, &n.ops[i].id
-		batch.AddWithOptions(op.Account[:], id[:], op.Sig[:], &rules)
-	}
-	for i := range n.frames {
-		f, id := n.frames[i].what, &n.frames[i].id
-		batch.AddExpandedWithOptions(n.keys[f.Witness], id[:], f.Sig[:], &rules)
-	}
-	if !batch.VerifyBatchOnly(rand.Reader) {
+	if slices.Contains(n.verify(n.signed), false) {
 		return errSignature
 	}
-	for _, op := range n.ops {
-		if out, res := n.replica.AddOp(op.what); out != replica.Added {
-			return fmt.Errorf("operation %v: %v, %v", op.id.Short(), out, res)
+	for _, a := range n.letters {
+		if a.frame == nil {
+			if out := n.replica.AddBundle(a.bundle, a.items); out != replica.Added {
+				return fmt.Errorf("bundle %v: %v", a.bundle.ID().Short(), out)
+			}
+			continue
+		}
+		if out := n.replica.AddFrame(a.frame); out != replica.Added && out != replica.Parked { // gossip keeps no order
+			return fmt.Errorf("frame %d of witness %d: %v", a.frame.Seq, a.frame.Witness, out)
 		}
 	}
-	for _, f := range n.frames {
-		if out := n.replica.AddFrame(f.what); out != replica.Added && out != replica.Parked { // gossip keeps no order
-			return fmt.Errorf("frame %d of witness %d: %v", f.what.Seq, f.what.Witness, out)
-		}
-	}
-	n.ops, n.frames = n.ops[:0], n.frames[:0]
+	n.letters, n.signed = n.letters[:0], n.signed[:0]
 	for _, a := range n.replica.TakeApplied() {
 		if a.Result != ledger.OK {
 			return fmt.Errorf("operation %v: %v", a.Op.ID().Short(), a.Result)
 		}
 		n.applied++
 	}
+	n.keep()
 	return nil
+}
+
+// keep notes records of the bundles that were voted for and of the frames, as the
+// machine does.
+func (n *node) keep() {
+	kept, linked := n.replica.TakeKept(), n.replica.TakeLinked()
+	if n.save == nil {
+		return
+	}
+	for _, b := range kept {
+		id := b.ID()
+		n.records = append(n.records, store.Record{Kind: 9, Key: id[:], Value: b.Encode()})
+	}
+	for _, f := range linked {
+		id := f.ID()
+		n.records = append(n.records, store.Record{Kind: 1, Key: id[:], Value: f.Encode()})
+	}
 }
 
 // flush verifies and adds what waits, and makes durable all that was added, in one
@@ -205,7 +217,7 @@ func (n *node) flush() error {
 
 // probe returns a message for a topic that no node is given.
 func probe(t p2p.Topic, try byte) []byte {
-	kind := wire.KindOp
+	kind := wire.KindBundle
 	if t == network().Topic(p2p.Frames) {
 		kind = wire.KindFrame
 	}

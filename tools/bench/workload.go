@@ -4,32 +4,33 @@ import (
 	"math/rand/v2"
 
 	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/p2p"
 )
 
 const (
 	payers    = 20_000
-	bundleOps = 512
-	roundOps  = 8 * bundleOps // operations that each witness votes for at once
+	bundleOps = replica.MaxBundleOps
+	roundOps  = 8 * bundleOps // operations that each witness votes for at once, as many as NextFrame chooses
 	fee       = ledger.Amount(10)
 )
 
 // network returns the one of all runs. What it is a digest of does not matter here.
 func network() p2p.Network { return p2p.Network{'b', 'e', 'n', 'c', 'h'} }
 
-// A workload is signed transfers between 20 000 accounts, each with one claim, in
-// an order in which each can be applied.
+// A workload is signed transfers between 20 000 accounts, each with one claim. Those
+// of one round do not rest on each other, so that a witness may vote for all of them.
 type workload struct {
 	alloc     []ledger.Alloc
 	witnesses []*p2p.Identity
 	ops       []*ledger.Op
-	votes     map[int][][]message // by number of witnesses, then round
+	frames    map[int][][]*replica.Frame // by number of witnesses, then round
 }
 
 // newWorkload signs n operations, rounded up to whole rounds. It is the same each
 // time.
 func newWorkload(n int) *workload {
-	w := &workload{votes: map[int][][]message{}}
+	w := &workload{frames: map[int][][]*replica.Frame{}}
 	for i := range ledger.MaxWitnesses {
 		w.witnesses = append(w.witnesses, identity("witness", i))
 	}
@@ -40,9 +41,17 @@ func newWorkload(n int) *workload {
 		w.alloc = append(w.alloc, ledger.Alloc{Account: actors[i].account, Amount: 1e11})
 	}
 	chance := rand.New(rand.NewPCG(1, 2))
-	for range (n + roundOps - 1) / roundOps * roundOps {
-		from, to := &actors[chance.IntN(payers)], &actors[chance.IntN(payers)]
-		w.ops = append(w.ops, from.pay(to, ledger.Amount(1+chance.IntN(1000)), &actors[chance.IntN(payers)]))
+	for range (n + roundOps - 1) / roundOps {
+		from, to := chance.Perm(payers)[:roundOps], chance.Perm(payers)
+		for i := range from {
+			amount := ledger.Amount(1 + chance.IntN(1000))
+			w.ops = append(w.ops, actors[from[i]].pay(actors[to[i]].account, amount, &actors[chance.IntN(payers)]))
+		}
+		for i := range from { // what is certified now can be claimed in the next round
+			payer, paid := &actors[from[i]], &actors[to[i]]
+			payer.applied = payer.seq
+			paid.owed = append(paid.owed, ledger.Claim{From: payer.account, Upto: payer.seq})
+		}
 	}
 	return w
 }
@@ -62,23 +71,23 @@ type actor struct {
 	account ledger.Account
 	seq     uint64
 	head    ledger.OpID
-	owed    []ledger.Claim // credits not claimed yet, the oldest first
+	applied uint64         // seq at the end of the last round
+	owed    []ledger.Claim // credits of former rounds not claimed yet, the oldest first
 }
 
 // pay returns the account's next operation. It claims the oldest credit, or those
 // of another account where there is none.
-func (a *actor) pay(to *actor, amount ledger.Amount, other *actor) *ledger.Op {
-	claim := ledger.Claim{From: other.account, Upto: other.seq}
+func (a *actor) pay(to ledger.Account, amount ledger.Amount, other *actor) *ledger.Op {
+	claim := ledger.Claim{From: other.account, Upto: other.applied}
 	if len(a.owed) > 0 {
 		claim, a.owed = a.owed[0], a.owed[1:]
 	}
 	op := &ledger.Op{
 		Chain: ledger.ChainOf(network()), Kind: ledger.KindTransfer, Account: a.account, Seq: a.seq + 1, Prev: a.head,
-		Fee: fee, Claims: []ledger.Claim{claim}, Body: ledger.Transfer{To: to.account, Amount: amount}.Encode(),
+		Fee: fee, Claims: []ledger.Claim{claim}, Body: ledger.Transfer{To: to, Amount: amount}.Encode(),
 	}
 	id := op.ID()
 	op.Sig = a.id.Sign(p2p.Digest(id))
 	a.seq, a.head = op.Seq, id
-	to.owed = append(to.owed, ledger.Claim{From: a.account, Upto: op.Seq})
 	return op
 }
