@@ -84,7 +84,7 @@ type Crypto struct {
 }
 
 // keysKept is how many keys the verifier of a Crypto remembers: some 6 MiB.
-const keysKept = 4096
+const keysKept = 32768
 
 // Crypto returns the real functions, signing as this identity. Each has a memory of
 // keys of its own.

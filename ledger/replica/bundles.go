@@ -71,6 +71,7 @@ type bundle struct {
 	sponsor  uint16   // witness whose vote made it, while it is missing
 	backed   bool     // all its operations are backed
 	kept     bool     // TakeKept told of it
+	lawful   bool     // all its operations are lawful or certified: see judge
 	cast     uint64   // call of NextFrame that voted for it
 }
 
@@ -129,7 +130,7 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 			if items[i] == nil { // was held when it was screened, and no longer is
 				return Refused
 			}
-			if e == nil && known == nil && r.room(b.Ops[i], r.state.MayVoteItem(items[i])) != ledger.OK {
+			if e == nil && known == nil && r.room(items[i]) != ledger.OK {
 				outcome = Refused
 				continue
 			}

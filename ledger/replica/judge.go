@@ -34,21 +34,31 @@ func (r *Replica) judge() {
 			r.judgeVote(l, r.entries[id])
 		}
 		for i := range l.frame.Bundles {
-			v := &l.frame.Bundles[i]
-			for at, e := range r.bundles[v.ID].ops {
-				if _, out := slices.BinarySearch(v.Rejects, uint16(at)); !out {
-					r.judgeVote(l, e)
-				}
-			}
+			r.judgeBundle(l, &l.frame.Bundles[i])
 		}
 	}
 	r.unjudged = nil
 }
 
+// judgeBundle is judgeVote for the operations that a vote for a bundle is for.
+func (r *Replica) judgeBundle(l *link, v *BundleVote) {
+	b := r.bundles[v.ID]
+	if b.lawful {
+		return
+	}
+	b.lawful = true
+	for at, e := range b.ops {
+		if _, out := slices.BinarySearch(v.Rejects, uint16(at)); !out {
+			r.judgeVote(l, e)
+		}
+		b.lawful = b.lawful && (e.lawful || e.certified)
+	}
+}
+
 // judgeVote accuses a witness if it had no right to vote for an operation.
 func (r *Replica) judgeVote(l *link, e *entry) {
 	w := l.frame.Witness
-	if e.certified || r.allowed(w, e) {
+	if e.certified || e.lawful || r.allowed(w, e) {
 		return
 	}
 	key := e.at.lane.key
@@ -86,7 +96,8 @@ func (r *Replica) allowed(w uint16, e *entry) bool {
 	}
 	slices.Reverse(before)
 	if len(before) == 0 {
-		return r.state.CheckItem(e.item) == ledger.OK
+		e.lawful = r.state.CheckItem(e.item) == ledger.OK
+		return e.lawful
 	}
 	return r.state.CheckAfter(e.item, before) == ledger.OK
 }

@@ -47,6 +47,7 @@ type entry struct {
 	pending   bool         // held, not certified, place not taken
 	backed    bool         // some witness voted for it
 	exact     bool         // its votes must be counted one by one: see bundle
+	lawful    bool         // found allowed by itself once, and so for any witness: see judge
 	certified bool
 	applied   bool
 	waiting   bool   // certified, next in its lane, not applicable yet
@@ -90,13 +91,12 @@ func (r *Replica) AddItem(item *ledger.Item) (Outcome, ledger.Result) {
 	if e != nil && e.item != nil {
 		return Known, ledger.OK
 	}
-	// What a witness voted for others hold, and the bound is on the witness.
-	res := r.state.MayVoteItem(item)
-	if e == nil {
-		if no := r.room(item.Op, res); no != ledger.OK {
+	if e == nil { // what a witness voted for others hold, and the bound is on the witness
+		if no := r.room(item); no != ledger.OK {
 			return Refused, no
 		}
 	}
+	res := r.state.MayVoteItem(item)
 	outcome := r.hold(item, e)
 	r.fold()
 	return outcome, res
@@ -113,13 +113,13 @@ func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
 }
 
 // room says whether an operation that nobody voted for may be kept, and makes room
-// if need be; may is what MayVoteItem says of it.
-func (r *Replica) room(op *ledger.Op, may ledger.Result) ledger.Result {
-	stranger := op.Account != r.cfg.Self
-	if res := r.admits(op, stranger); res != ledger.OK {
+// if need be.
+func (r *Replica) room(item *ledger.Item) ledger.Result {
+	stranger := item.Op.Account != r.cfg.Self
+	if res := r.admits(item.Op, stranger); res != ledger.OK {
 		return res
 	}
-	if stranger && !r.affords(op, may == ledger.OK) {
+	if stranger && !r.affords(item) {
 		return ledger.Full
 	}
 	return ledger.OK
@@ -146,17 +146,22 @@ func (r *Replica) admits(op *ledger.Op, stranger bool) ledger.Result {
 // affords says whether a stranger's operation is worth a place among the pending
 // ones: keys cost nothing, so what is not votable must be of an account that owns
 // something. It makes room if need be.
-func (r *Replica) affords(op *ledger.Op, votable bool) bool {
-	if !votable && !r.state.Owns(op.Account) {
-		return false
+func (r *Replica) affords(item *ledger.Item) bool {
+	owns := r.state.Owns(item.Op.Account)
+	if owns && r.unvoted < r.cfg.Limits.Pending {
+		return true
 	}
-	if r.unvoted < r.cfg.Limits.Pending {
+	votable := r.state.MayVoteItem(item) == ledger.OK
+	switch {
+	case !votable && !owns:
+		return false
+	case r.unvoted < r.cfg.Limits.Pending:
 		return true
 	}
 	least := 0
 	if !votable { // nobody makes room by the loss of those who hold as little
 		least = 1
-		if own := r.owners[op.Account]; own != nil {
+		if own := r.owners[item.Op.Account]; own != nil {
 			least += own.pending
 		}
 	}
