@@ -140,6 +140,7 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 		r.register(id, known, entries)
 	}
 	r.fold()
+	r.judge()
 	return outcome
 }
 
