@@ -65,7 +65,7 @@ func codeOf(err error) int {
 		return exitUsage
 	case is(exec.ErrModule, store.ErrForeign):
 		return exitData
-	case is(store.ErrCorrupt, blob.ErrCorrupt, api.ErrBroken, syscall.ENOSPC, syscall.EIO):
+	case is(store.ErrCorrupt, blob.ErrCorrupt, api.ErrBroken, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS):
 		return exitDisk
 	case is(store.ErrInUse, lp2p.ErrListen, api.ErrInUse, api.ErrNoNode):
 		return exitUnavailable
