@@ -63,7 +63,13 @@ func examples() []Record {
 		lease: none, client: peer, phase: saleClosing, reason: market.EndClientStop,
 		report: market.Report{Lease: none, Phase: market.PhaseFailed, Source: market.ExitProvider, Text: "no"},
 	}
-	return []Record{j.record(), waiting.record(), done.record(), bought.record(), sold.record(), refused.record()}
+	paying := &payorder{number: 3, ends: []payend{{}, {op: lease}, {refused: ledger.InsufficientBalance}}, Pay: Pay{
+		ID: p2p.Sum("golden/pay"), Payments: []Payment{{peer, 1}, {peer, 2}, {peer, 3}},
+	}}
+	return []Record{
+		j.record(), waiting.record(), done.record(), bought.record(), sold.record(), refused.record(),
+		paying.record(), paying.paidRecord(1), paying.paidRecord(2),
+	}
 }
 
 // vectors returns all examples.
@@ -156,6 +162,10 @@ func again(m *Machine, r Record) Record {
 		return m.purchases[ledger.OpID(id)].record()
 	case RecordSale:
 		return m.sales[ledger.OpID(id)].record()
+	case RecordPay:
+		return m.wallet.find(id).record()
+	case RecordPaid:
+		return m.wallet.find(id).paidRecord(int(r.Key[35]))
 	default:
 		return Record{}
 	}

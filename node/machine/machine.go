@@ -50,6 +50,7 @@ type Machine struct {
 	purchases map[ledger.OpID]*purchase
 	unsettled map[ledger.OpID]*purchase // those of them that are not closed
 	jobs      map[p2p.Digest]*job
+	wallet    wallet
 	storms    map[ledger.Slot]*storm
 	audits    map[ledger.OpID]*audit
 	passed    map[passedKey]uint32 // storms that were noted as passed
@@ -94,6 +95,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 	}
 	m.beacon = ledger.GenesisBeacon(m.network)
 	m.beats = newBeats()
+	m.wallet.byOp = make(map[ledger.OpID]paid)
 	m.leases = market.NewContract(&g.Market, cfg.Crypto.Verify)
 	m.proofs = proofs.NewContract(&g.Proofs, m.network, &g.Ledger, cfg.Crypto.VerifyVRF)
 	var err error
@@ -135,6 +137,8 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		delete(m.peers, ev.Peer)
 	case Submit:
 		m.submit(ev.Job)
+	case Pay:
+		m.takePay(ev)
 	case JobStarted:
 		m.jobStarted(ev.Lease)
 	case JobDone:
@@ -237,6 +241,7 @@ func (m *Machine) settle() {
 		m.due.outbox = time.Time{}
 		m.outbox()
 	}
+	m.feedWallet()
 	m.scheduleFrame()
 }
 
@@ -252,6 +257,7 @@ func (m *Machine) applied(op *ledger.Op) {
 		m.foreign = append(m.foreign, record)
 	}
 	delete(m.beats.voted, id)
+	delete(m.wallet.byOp, id)
 	switch op.Kind {
 	case ledger.KindDeviceRegister:
 		if op.Account == m.cfg.Self {

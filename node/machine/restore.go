@@ -31,7 +31,7 @@ func (m *Machine) restore(saved Snapshot) error {
 			return err
 		}
 	}
-	for _, kind := range [...]RecordKind{RecordJob, RecordTask, RecordPurchase, RecordSale} {
+	for _, kind := range [...]RecordKind{RecordJob, RecordTask, RecordPurchase, RecordSale, RecordPay, RecordPaid} {
 		for _, rec := range saved {
 			if err := m.remember(rec, kind); err != nil {
 				return rec.wrap(err)
@@ -41,6 +41,7 @@ func (m *Machine) restore(saved Snapshot) error {
 	m.replica.TakeApplied()
 	m.restoreLanes()
 	m.restoreTasks()
+	m.restoreWallet()
 	return nil
 }
 
@@ -133,7 +134,7 @@ func inLaneOrder(ops map[ledger.OpID]*ledger.Op) []*ledger.Op {
 
 // remember takes the record if it is of a kind. What others need comes before them.
 func (m *Machine) remember(rec Record, kind RecordKind) error {
-	if rec.Kind < RecordFrame || rec.Kind > RecordTask {
+	if rec.Kind < RecordFrame || rec.Kind > RecordPaid {
 		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
 	}
 	if rec.Kind != kind {
@@ -151,6 +152,10 @@ func (m *Machine) remember(rec Record, kind RecordKind) error {
 		s := takeSale(r)
 		m.sales[s.lease] = s
 		return r.Close()
+	case RecordPay:
+		return m.rememberPay(rec.Key, r)
+	case RecordPaid:
+		return m.rememberPaid(rec.Key, r)
 	case RecordFrame, RecordOp: // are there already
 		return nil
 	default:
