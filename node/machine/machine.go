@@ -51,6 +51,7 @@ type Machine struct {
 	unsettled map[ledger.OpID]*purchase // those of them that are not closed
 	jobs      map[p2p.Digest]*job
 	wallet    wallet
+	log       []*ledger.Op // applied, in the order in which this node did
 	storms    map[ledger.Slot]*storm
 	audits    map[ledger.OpID]*audit
 	passed    map[passedKey]uint32 // storms that were noted as passed
@@ -229,6 +230,7 @@ func (m *Machine) settle() {
 	for {
 		applied := m.replica.TakeApplied()
 		for _, a := range applied {
+			m.logApplied(a)
 			if a.Result != ledger.OK {
 				m.note(Note{Fact: FactEvidence, Peer: a.Op.Account, Lease: a.Op.ID(), Text: a.Result.String()})
 				continue

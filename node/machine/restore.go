@@ -38,7 +38,9 @@ func (m *Machine) restore(saved Snapshot) error {
 			}
 		}
 	}
-	m.replica.TakeApplied()
+	for _, a := range m.replica.TakeApplied() {
+		m.logApplied(a)
+	}
 	m.restoreLanes()
 	m.restoreTasks()
 	m.restoreWallet()
