@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -46,8 +48,9 @@ type Record struct {
 
 // A Store keeps records. Its methods may be called from any goroutine.
 type Store struct {
-	dir  string // for messages
-	lock *pebble.Lock
+	dir      string // for messages
+	readOnly bool
+	lock     *pebble.Lock
 
 	mu     sync.RWMutex // held for reading while data is used
 	data   ds.Batching
@@ -76,17 +79,32 @@ func Open(dir string, network p2p.Network, log *slog.Logger) (*Store, error) {
 	return openFS(dir, network, log, vfs.Default)
 }
 
+// OpenReadOnly opens a store that is there, and changes nothing in it. Its errors are
+// those of Open; it fails with fs.ErrNotExist when there is no store.
+func OpenReadOnly(dir string, network p2p.Network, log *slog.Logger) (*Store, error) {
+	if marks, err := filepath.Glob(filepath.Join(dir, "MANIFEST-*")); err != nil || len(marks) == 0 {
+		return nil, fmt.Errorf("open store %s: no store is there: %w", dir, fs.ErrNotExist)
+	}
+	return openLocking(&Store{dir: dir, readOnly: true}, network, log, vfs.Default)
+}
+
 // openFS is Open on a file system.
 func openFS(dir string, network p2p.Network, log *slog.Logger, fs vfs.FS) (*Store, error) {
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	return openLocking(&Store{dir: dir}, network, log, fs)
+}
+
+// openLocking locks the directory of a store and opens it.
+func openLocking(s *Store, network p2p.Network, log *slog.Logger, fs vfs.FS) (*Store, error) {
+	dir := s.dir
 	lock, err := pebble.LockDirectory(dir, fs)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w: stop it, or choose another directory: %w", dir, ErrInUse, err)
 	}
-	s, err := openLocked(dir, network, log, fs, lock)
-	if err != nil {
+	s.lock = lock
+	if err := s.openLocked(network, log, fs); err != nil {
 		_ = lock.Close() // the reason for giving up matters more
 		return nil, err
 	}
@@ -94,17 +112,17 @@ func openFS(dir string, network p2p.Network, log *slog.Logger, fs vfs.FS) (*Stor
 }
 
 // openLocked opens a store whose directory is locked.
-func openLocked(dir string, network p2p.Network, log *slog.Logger, fs vfs.FS, lock *pebble.Lock) (*Store, error) {
+func (s *Store) openLocked(network p2p.Network, log *slog.Logger, fs vfs.FS) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, lock: lock, codec: newCodec(), failed: make(chan struct{})}
+	s.codec, s.failed = newCodec(), make(chan struct{})
 	err := s.guard(func() error { return s.openNetwork(network, &watchedFS{fs, s.fail}, log) })
 	if err != nil {
 		s.codec.close()
-		return nil, unusable(dir, err)
+		return unusable(s.dir, err)
 	}
-	return s, nil
+	return nil
 }
 
 // openNetwork opens Pebble and looks whose the store is.
@@ -133,7 +151,7 @@ func (s *Store) openDisk(fs vfs.FS, log *slog.Logger) error {
 	defer cache.Unref() // Pebble holds on to it
 	data, err := pebbleds.NewDatastore(s.dir, pebbleds.WithPebbleWriteOptions(pebble.Sync),
 		pebbleds.WithPebbleOpts(&pebble.Options{
-			FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+			ReadOnly: s.readOnly, FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
 			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log, s.fail},
 			DisableTableStats: true, // over a damaged table their collector spins for ever; they only guide compactions
 			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
