@@ -80,7 +80,8 @@ func runScripts(t *testing.T, dir string, limit time.Duration) {
 			"json": scriptJSON, "await": scriptAwait, "books": scriptBooks, "lay": scriptLay, "addr": scriptAddr,
 			"crash": scriptCrash, "gone": scriptGone, "damage": scriptDamage, "replace": scriptReplace,
 			"picture": scriptPicture, "empty": scriptEmpty, "serving": scriptServing, "same": scriptSame,
-			"forge": scriptForge, "payments": scriptPayments, "absent": scriptAbsent, "present": scriptPresent, "saying": scriptSaying,
+			"forge": scriptForge, "payments": scriptPayments, "absent": scriptAbsent,
+			"present": scriptPresent, "saying": scriptSaying,
 		},
 	})
 }

@@ -63,9 +63,10 @@ func examples() []Record {
 		lease: none, client: peer, phase: saleClosing, reason: market.EndClientStop,
 		report: market.Report{Lease: none, Phase: market.PhaseFailed, Source: market.ExitProvider, Text: "no"},
 	}
-	paying := &payorder{number: 3, ends: []payend{{}, {op: lease}, {refused: ledger.InsufficientBalance}}, Pay: Pay{
-		ID: p2p.Sum("golden/pay"), Payments: []Payment{{peer, 1}, {peer, 2}, {peer, 3}},
-	}}
+	paying := &payorder{
+		id: p2p.Sum("golden/pay"), payments: []Payment{{peer, 1}, {peer, 2}, {peer, 3}}, number: 3,
+		ends: []payend{{}, {op: lease}, {refused: ledger.InsufficientBalance}},
+	}
 	return []Record{
 		j.record(), waiting.record(), done.record(), bought.record(), sold.record(), refused.record(),
 		paying.record(), paying.paidRecord(1), paying.paidRecord(2),

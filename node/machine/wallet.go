@@ -70,10 +70,11 @@ type PaymentView struct {
 
 // A payorder is an order to pay and how far it has got.
 type payorder struct {
-	Pay
-	number uint64   // in which the orders of this node came
-	ends   []payend // of each payment
-	next   int      // the first payment that has not been put into the outbox in this life
+	id       p2p.Digest
+	payments []Payment
+	number   uint64   // in which the orders of this node came
+	ends     []payend // of each payment
+	next     int      // the first payment that has not been put into the outbox in this life
 }
 
 // A payend is what became of a payment: an operation or a refusal, or neither yet.
@@ -99,7 +100,7 @@ type paid struct {
 }
 
 func (w *wallet) find(id p2p.Digest) *payorder {
-	i := slices.IndexFunc(w.orders, func(o *payorder) bool { return o.ID == id })
+	i := slices.IndexFunc(w.orders, func(o *payorder) bool { return o.id == id })
 	if i < 0 {
 		return nil
 	}
@@ -132,7 +133,8 @@ func (m *Machine) CheckPay(p Pay) error {
 		}
 	}
 	if has := m.purse(); m.wallet.find(p.ID) == nil && need > has {
-		return fmt.Errorf("pay: %v atoms are wanted, fees and payments under way included; the account can spend %v", need, has)
+		return fmt.Errorf("pay: %v atoms are wanted, fees and payments under way included; the account can spend %v",
+			need, has)
 	}
 	return nil
 }
@@ -153,7 +155,7 @@ func (m *Machine) promised() (sum ledger.Amount) {
 	for _, o := range m.wallet.orders {
 		for i, e := range o.ends {
 			if e.open() || !e.op.IsZero() && !m.replica.IsApplied(e.op) {
-				sum += o.Payments[i].Amount + m.cfg.Genesis.Ledger.MinFee // checked when it was ordered
+				sum += o.payments[i].Amount + m.cfg.Genesis.Ledger.MinFee // checked when it was ordered
 			}
 		}
 	}
@@ -168,7 +170,7 @@ const ordersMax = 8 * MaxPayments
 func (w *wallet) room(n int, m *Machine) bool {
 	for _, o := range w.orders {
 		if !m.finished(o) {
-			n += len(o.Payments)
+			n += len(o.payments)
 		}
 	}
 	return n <= ordersMax
@@ -191,8 +193,7 @@ func (m *Machine) takePay(p Pay) {
 		return
 	}
 	m.makeRoom(len(p.Payments))
-	o := &payorder{Pay: p, ends: make([]payend, len(p.Payments))}
-	o.Payments = slices.Clone(p.Payments)
+	o := &payorder{id: p.ID, payments: slices.Clone(p.Payments), ends: make([]payend, len(p.Payments))}
 	if n := len(m.wallet.orders); n > 0 {
 		o.number = m.wallet.orders[n-1].number + 1
 	}
@@ -204,14 +205,14 @@ func (m *Machine) takePay(p Pay) {
 // makeRoom forgets the oldest orders that are made until n more payments fit.
 func (m *Machine) makeRoom(n int) {
 	for _, o := range m.wallet.orders {
-		n += len(o.Payments)
+		n += len(o.payments)
 	}
 	m.wallet.orders = slices.DeleteFunc(m.wallet.orders, func(o *payorder) bool {
 		if n <= ordersMax || !m.finished(o) {
 			return false
 		}
-		n -= len(o.Payments)
-		m.save(Record{Kind: RecordPay, Key: o.ID[:]})
+		n -= len(o.payments)
+		m.save(Record{Kind: RecordPay, Key: o.id[:]})
 		for i := range o.ends {
 			m.save(Record{Kind: RecordPaid, Key: o.key(i)})
 		}
@@ -222,7 +223,7 @@ func (m *Machine) makeRoom(n int) {
 // feedWallet puts the next payments into the outbox while there is room.
 func (m *Machine) feedWallet() {
 	for _, o := range m.wallet.orders {
-		for ; o.next < len(o.Payments) && m.wallet.waiting < payWindow; o.next++ {
+		for ; o.next < len(o.payments) && m.wallet.waiting < payWindow; o.next++ {
 			if e := &o.ends[o.next]; e.open() && !e.queued {
 				m.wantPayment(paid{o, o.next})
 			}
@@ -238,7 +239,7 @@ func (m *Machine) wantPayment(p paid) {
 	m.want(0, intent{
 		kind: ledger.KindTransfer,
 		key:  p2p.Sum("pay", o.key(i)),
-		body: func() ([]byte, bool) { return ledger.Transfer(o.Payments[i]).Encode(), true },
+		body: func() ([]byte, bool) { return ledger.Transfer(o.payments[i]).Encode(), true },
 		made: func(id ledger.OpID) []Record {
 			m.wallet.waiting--
 			m.wallet.byOp[id] = p
@@ -273,9 +274,9 @@ func (m *Machine) Payments(id p2p.Digest) ([]PaymentView, bool) {
 	if o == nil {
 		return nil, false
 	}
-	out := make([]PaymentView, len(o.Payments))
+	out := make([]PaymentView, len(o.payments))
 	for i, e := range o.ends {
-		v := PaymentView{Payment: o.Payments[i], State: PaymentWaiting, Op: e.op, Result: e.refused}
+		v := PaymentView{Payment: o.payments[i], State: PaymentWaiting, Op: e.op, Result: e.refused}
 		switch {
 		case e.refused != 0:
 			v.State = PaymentRefused
@@ -290,19 +291,19 @@ func (m *Machine) Payments(id p2p.Digest) ([]PaymentView, bool) {
 }
 
 func (o *payorder) record() Record {
-	w := wire.NewWriter(12 + 40*len(o.Payments))
+	w := wire.NewWriter(12 + 40*len(o.payments))
 	w.U64(o.number)
-	w.U32(uint32(len(o.Payments)))
-	for _, p := range o.Payments {
+	w.U32(uint32(len(o.payments)))
+	for _, p := range o.payments {
 		w.Fixed(p.To[:])
 		w.U64(uint64(p.Amount))
 	}
-	return Record{Kind: RecordPay, Key: o.ID[:], Value: w.Bytes()}
+	return Record{Kind: RecordPay, Key: o.id[:], Value: w.Bytes()}
 }
 
 // key returns the key of the record of a payment: order and index.
 func (o *payorder) key(i int) []byte {
-	return binary.BigEndian.AppendUint32(slices.Clone(o.ID[:]), uint32(i))
+	return binary.BigEndian.AppendUint32(slices.Clone(o.id[:]), uint32(i))
 }
 
 // paidRecord returns the record of what became of a payment.
@@ -317,15 +318,15 @@ func (o *payorder) paidRecord(i int) Record {
 func (m *Machine) rememberPay(key []byte, r *wire.Reader) error {
 	o := &payorder{number: r.U64()}
 	n := int(r.U32())
-	refuse(r, len(key) != len(o.ID), "order to pay under a key of %d bytes", len(key))
+	refuse(r, len(key) != len(o.id), "order to pay under a key of %d bytes", len(key))
 	refuse(r, n < 1 || n > MaxPayments || r.Rest() != 40*n, "order of %d payments in %d bytes", n, r.Rest())
 	if r.Err() != nil {
 		return r.Err()
 	}
-	copy(o.ID[:], key)
-	o.Payments, o.ends = make([]Payment, n), make([]payend, n)
-	for i := range o.Payments {
-		p := &o.Payments[i]
+	copy(o.id[:], key)
+	o.payments, o.ends = make([]Payment, n), make([]payend, n)
+	for i := range o.payments {
+		p := &o.payments[i]
 		r.Into(p.To[:])
 		p.Amount = ledger.Amount(r.U64())
 		refuse(r, p.To.IsZero() || p.Amount == 0 || p.Amount > ledger.MaxSupply, "payment of %v atoms", p.Amount)
