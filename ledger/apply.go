@@ -67,20 +67,24 @@ func (s *State) Check(op *Op) Result {
 // CheckItem is Check without preparing again.
 func (s *State) CheckItem(it *Item) Result {
 	op := it.Op
-	seq, head := s.Head(op.Account, op.Lane)
-	if op.Seq != seq+1 {
+	var own lane
+	if at := s.lane(op.Account, op.Lane); at != nil {
+		own = *at
+	}
+	if op.Seq != own.seq+1 {
 		return BadSeq
 	}
-	if op.Prev != head {
+	if op.Prev != own.head {
 		return BadPrev
 	}
-	sum := s.Spendable(op.Account, op.Lane)
+	sum := own.balance
 	for i := range op.Claims {
 		c := &op.Claims[i]
-		if at, _ := s.Head(c.From, c.Lane); at < c.Upto {
+		from := s.lane(c.From, c.Lane)
+		if c.Upto > 0 && (from == nil || from.seq < c.Upto) {
 			return BadClaim
 		}
-		sum += s.claimable(op.Account, c)
+		sum += s.claimable(op.Account, from, c.Upto)
 	}
 	if sum < op.Fee {
 		return InsufficientBalance
@@ -123,16 +127,19 @@ func (s *State) ApplyItem(it *Item) Result {
 	}
 	s.tx.Move(own, Burned(), op.Fee)
 	it.by.Apply(&s.tx, op, it.body)
-	at := s.laneAt(laneKey{op.Account, op.Lane})
+	at := s.laneAt(op.Account, op.Lane)
 	at.seq, at.head = op.Seq, it.ID
 	s.applied++
 	s.tx = Tx{}
+	if len(s.changed) > maxKeys {
+		s.settle()
+	}
 	return OK
 }
 
 // claim moves the credits that c takes into the operation's lane.
 func (tx *Tx) claim(c *Claim) {
-	a := tx.state.claimable(tx.op.Account, c)
+	a := tx.state.claimable(tx.op.Account, tx.state.lane(c.From, c.Lane), c.Upto)
 	if a == 0 {
 		return
 	}
@@ -140,32 +147,25 @@ func (tx *Tx) claim(c *Claim) {
 		LaneOf(tx.op.Account, tx.op.Lane), a)
 }
 
-// laneAt returns a lane, made if need be.
-func (s *State) laneAt(k laneKey) *lane {
-	at := s.lanes[k]
-	if at == nil {
-		at = &lane{}
-		s.lanes[k] = at
-		s.owned[k.account] = append(s.owned[k.account], k.lane)
-	}
-	return at
-}
-
-// put adds money to a bucket; from and seq name the operation that does, for
-// credits.
-func (s *State) put(b Bucket, from laneKey, seq uint64, a Amount) {
+// put adds money to a bucket; op is the operation that does, for credits.
+func (s *State) put(b Bucket, op *Op, a Amount) {
 	s.sums[b.kind] += a // at most the total supply, as is every sum below
 	switch b.kind {
 	case inLane:
-		s.laneAt(laneKey{b.account, b.lane}).balance += a
+		s.laneAt(b.account, b.lane).balance += a
 	case inCredit:
-		s.putCredit(b.account, from, seq, a)
+		to := s.holderAt(b.account)
+		to.inbox.add(s.laneAt(op.Account, op.Lane), op.Seq, a)
+		s.touchHolder(to)
 	case inEscrow:
 		s.escrows[b.op] += a
+		s.touch(EscrowKey(b.op))
 	case inPot:
 		s.pots[b.class] += a
+		s.touch(PotKey(b.class))
 	case inBond:
 		s.bonds[b.account] += a
+		s.touch(BondKey(b.account))
 	case inProviderBond:
 		s.pledge(b.account, b.class, a)
 	case inBurned: // its sum is all there is
@@ -174,42 +174,27 @@ func (s *State) put(b Bucket, from laneKey, seq uint64, a Amount) {
 	}
 }
 
-// putCredit adds a credit, or adds to the one that the same operation made.
-func (s *State) putCredit(to Account, from laneKey, seq uint64, a Amount) {
-	box := s.inboxes[to]
-	if box == nil {
-		box = &inbox{from: map[laneKey][]gift{}}
-		s.inboxes[to] = box
-	}
-	box.total += a
-	gifts := box.from[from]
-	if n := len(gifts); n > 0 && gifts[n-1].seq == seq {
-		gifts[n-1].amount += a
-		return
-	}
-	box.from[from] = append(gifts, gift{seq: seq, amount: a})
-}
-
 // take removes money from a bucket, and reports false when it holds less.
 func (s *State) take(b Bucket, a Amount) bool {
 	ok := false
 	switch b.kind {
 	case inLane:
-		at := s.laneAt(laneKey{b.account, b.lane})
+		at := s.laneAt(b.account, b.lane)
 		at.balance, ok = less(at.balance, a)
 	case inCredit:
 		ok = s.takeCredits(b, a)
 	case inEscrow:
 		ok = takeFrom(s.escrows, b.op, a)
+		s.touch(EscrowKey(b.op))
 	case inPot:
 		ok = takeFrom(s.pots, b.class, a)
+		s.touch(PotKey(b.class))
 	case inBond:
 		ok = takeFrom(s.bonds, b.account, a)
+		s.touch(BondKey(b.account))
 	case inProviderBond:
 		ok = takeFrom(s.pledges[b.account], b.class, a)
-		if len(s.pledges[b.account]) == 0 {
-			delete(s.pledges, b.account)
-		}
+		s.touch(ProviderBondKey(b.account, b.class))
 	case inBurned: // nothing comes back
 	}
 	if ok {
@@ -220,27 +205,22 @@ func (s *State) take(b Bucket, a Amount) bool {
 
 // takeCredits removes the credits that a claim names, which must add up to a.
 func (s *State) takeCredits(b Bucket, a Amount) bool {
-	box := s.inboxes[b.account]
-	from := laneKey{Account(b.op), b.lane}
-	gifts := box.from[from]
-	var sum Amount
-	n := 0
-	for n < len(gifts) && gifts[n].seq <= b.upto {
-		sum += gifts[n].amount
-		n++
+	box := &s.holderAt(b.account).inbox
+	i, ok := box.find(s.lane(Account(b.op), b.lane))
+	if !ok {
+		return false
 	}
+	gifts := box.sources[i].gifts
+	n, sum := upto(gifts, b.upto)
 	if sum != a {
 		return false
 	}
-	box.total -= sum
-	if n < len(gifts) {
-		box.from[from] = append([]gift(nil), gifts[n:]...)
-		return true
+	for _, g := range gifts[:n] {
+		if g.leaf != 0 {
+			s.tree.remove(g.leaf)
+		}
 	}
-	delete(box.from, from)
-	if len(box.from) == 0 {
-		delete(s.inboxes, b.account)
-	}
+	box.drop(i, n, sum)
 	return true
 }
 

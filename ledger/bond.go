@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
@@ -67,7 +65,7 @@ func (tx *Tx) bond(b StakeBond) {
 	to := ProviderBond(tx.op.Account, b.Class)
 	if b.Role == RoleWitness {
 		to = Bond(tx.op.Account)
-		tx.state.keys[tx.op.Account] = b.VRF
+		tx.state.setWitnessKey(tx.op.Account, b.VRF)
 	}
 	tx.Move(LaneOf(tx.op.Account, tx.op.Lane), to, b.Amount)
 }
@@ -84,29 +82,17 @@ func (s *State) WitnessKey(account Account) (p2p.VRFKey, bool) {
 	return key, ok
 }
 
+// setWitnessKey sets the key that verifies a witness's beats.
+func (s *State) setWitnessKey(account Account, key p2p.VRFKey) {
+	s.keys[account] = key
+	s.touch(WitnessKeyKey(account))
+}
+
 // pledge adds to a provider's bond.
 func (s *State) pledge(account Account, class Class, a Amount) {
 	if s.pledges[account] == nil {
 		s.pledges[account] = map[Class]Amount{}
 	}
 	s.pledges[account][class] += a
-}
-
-// bondLeaves yields the providers' bonds and the witnesses' keys.
-func (s *State) bondLeaves(yield func(key, value []byte)) {
-	for _, account := range slices.SortedFunc(maps.Keys(s.pledges), Account.Compare) {
-		bonds := s.pledges[account]
-		for _, class := range slices.Sorted(maps.Keys(bonds)) {
-			key, value := wire.NewWriter(1+32+len(class)), wire.NewWriter(8)
-			key.Fixed([]byte("b"))
-			key.Fixed(account[:])
-			key.Fixed([]byte(class))
-			value.U64(uint64(bonds[class]))
-			yield(key.Bytes(), value.Bytes())
-		}
-	}
-	for _, account := range slices.SortedFunc(maps.Keys(s.keys), Account.Compare) {
-		key := s.keys[account]
-		yield(append([]byte("k"), account[:]...), key[:])
-	}
+	s.touch(ProviderBondKey(account, class))
 }

@@ -24,9 +24,10 @@ type Contract interface {
 	// Apply carries the operation out, right after Check said OK. When it runs,
 	// claims are in the lane and the fee has left it.
 	Apply(tx *Tx, op *Op, body any)
-	// Leaves yields the contract's state for the root, in ascending order of keys,
-	// each key once.
-	Leaves(yield func(key, value []byte))
+	// Leaf returns what the contract's state holds under a key, for the root, and
+	// false for nothing: at most MaxValue bytes under at most MaxKey - 1. Apply must
+	// call Tx.Touch for each key of which the value changes, comes or goes.
+	Leaf(key []byte) (value []byte, ok bool)
 	// Reset returns the contract to its state at genesis.
 	Reset()
 }
@@ -164,8 +165,12 @@ func (tx *Tx) transfer(from, to Bucket, a Amount) {
 	if !tx.state.take(from, a) {
 		panic(fmt.Sprintf("ledger: %v %s moves %s from %v, which holds less", tx.op.Kind, tx.id.Short(), a, from))
 	}
-	tx.state.put(to, laneKey{tx.op.Account, tx.op.Lane}, tx.op.Seq, a)
+	tx.state.put(to, tx.op, a)
 }
+
+// Touch says that what the contract's Leaf returns for a key has changed, or is
+// about to before Apply returns. Without it the root would miss the change.
+func (tx *Tx) Touch(key []byte) { tx.state.touch(ContractKey(tx.state.places[tx.op.Kind], key)) }
 
 // SetDevice adds or replaces the device of (Owner, Class). A contract changes a
 // device only in ways that commute, because operations of other lanes do too.
@@ -173,4 +178,5 @@ func (tx *Tx) SetDevice(d Device) {
 	if tx.state.devices.set(d) {
 		tx.state.classes[d.Owner]++
 	}
+	tx.state.touch(DeviceKey(d.Owner, d.Class))
 }

@@ -49,8 +49,8 @@ func (b Burn) Encode() []byte {
 }
 
 // core is the contract of the kinds that the ledger itself defines. What they need
-// is kept in the State that it serves.
-type core struct{ s *State }
+// is kept in the State.
+type core struct{}
 
 var _ Spender = core{}
 
@@ -176,12 +176,8 @@ func (core) Apply(tx *Tx, op *Op, body any) {
 	}
 }
 
-// Leaves implements Contract: provider bonds under "b", the keys of witnesses under
-// "k", hash locks under "l".
-func (c core) Leaves(yield func(key, value []byte)) {
-	c.s.bondLeaves(yield)
-	c.s.lockLeaves(yield)
-}
+// Leaf implements Contract. What the kinds need has leaves of the State's own.
+func (core) Leaf([]byte) ([]byte, bool) { return nil, false }
 
 // Reset implements Contract. The State resets what it keeps.
 func (core) Reset() {}

@@ -24,14 +24,14 @@ func (s *State) CheckAfter(it *Item, before []*Item) Result {
 	if !known || !enough || s.CheckItem(last) != OK {
 		return BadSeq
 	}
-	r := OK
 	for _, next := range before[1:] {
-		if left, r = s.follow(last, next, left); r != OK {
+		rest, r := s.follow(last, next, left)
+		if r != OK {
 			return BadSeq
 		}
-		last = next
+		last, left = next, rest
 	}
-	_, r = s.follow(last, it, left)
+	_, r := s.follow(last, it, left)
 	return r
 }
 

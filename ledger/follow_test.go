@@ -147,8 +147,11 @@ func TestCheckAfterWaits(t *testing.T) {
 	dear := op(who('a'), nil, KindTransfer, pay(991))
 	costly := op(who('a'), first, KindTransfer, pay(900))
 	device := op(who('a'), first, KindDeviceRegister, DeviceRegister{"gpu", 1}.Encode())
+	refused := op(who('a'), nil, KindDeviceRetire, DeviceRetire{"gpu"}.Encode())
 	lease := op(who('a'), nil, KindLeaseOpen, make([]byte, 8))
 	claiming := op(who('a'), first, KindTransfer, pay(1))
+	aside := op(who('a'), first, KindTransfer, pay(1))
+	aside.Op.Lane = 1
 	claiming.Op.Claims = []Claim{{From: who('b')}}
 	for _, tt := range []struct {
 		name   string
@@ -162,7 +165,9 @@ func TestCheckAfterWaits(t *testing.T) {
 		{"out of order", third, []*Item{second, first}, BadSeq},
 		{"a rival", second, []*Item{op(who('a'), nil, KindTransfer, pay(1))}, BadPrev},
 		{"another account's", op(who('b'), first, KindTransfer, pay(1)), []*Item{first}, BadSeq},
+		{"of another lane", aside, []*Item{first}, BadSeq},
 		{"after one that is too dear", op(who('a'), dear, KindTransfer, pay(1)), []*Item{dear}, BadSeq},
+		{"after one that is refused", op(who('a'), refused, KindTransfer, pay(1)), []*Item{refused}, BadSeq},
 		{"after a later one that is too dear", op(who('a'), costly, KindTransfer, pay(1)), []*Item{first, costly}, BadSeq},
 		{"after a device that is not the first", op(who('a'), device, KindTransfer, pay(1)), []*Item{first, device}, BadSeq},
 		{"after an unknown cost", op(who('a'), lease, KindTransfer, pay(1)), []*Item{lease}, BadSeq},

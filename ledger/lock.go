@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"crypto/sha256"
-	"maps"
-	"slices"
 
 	"github.com/pinfi/pinfi/p2p/wire"
 )
@@ -103,27 +101,26 @@ func (s *State) mayUnlock(op *Op, c HashClaim) Result {
 // lock applies a HashLock.
 func (tx *Tx) lock(l HashLock) {
 	tx.Move(LaneOf(tx.op.Account, tx.op.Lane), Escrow(tx.id), l.Amount)
-	tx.state.locks[tx.id] = Lock{HashLock: l, Owner: tx.op.Account, Lane: tx.op.Lane}
+	tx.state.setLock(tx.id, Lock{HashLock: l, Owner: tx.op.Account, Lane: tx.op.Lane})
 }
 
-// unlock applies a HashClaim.
+// unlock applies a HashClaim. The lock stays, so that it is not claimed again; a
+// checkpoint will drop it.
 func (tx *Tx) unlock(c HashClaim) {
 	l := tx.state.locks[c.Lock]
 	tx.Move(Escrow(c.Lock), LaneOf(tx.op.Account, tx.op.Lane), l.Amount)
 	l.Claim = tx.id
-	tx.state.locks[c.Lock] = l
+	tx.state.setLock(c.Lock, l)
 }
 
-// lockLeaves yields the hash locks. A claimed one stays, so that it is not claimed
-// again; a checkpoint will drop it.
-func (s *State) lockLeaves(yield func(key, value []byte)) {
-	for _, id := range slices.SortedFunc(maps.Keys(s.locks), OpID.Compare) {
-		l := s.locks[id]
-		w := wire.NewWriter(160)
-		w.Fixed(l.Owner[:])
-		w.U8(uint8(l.Lane))
-		w.Fixed(l.Encode())
-		w.Fixed(l.Claim[:])
-		yield(append([]byte("l"), id[:]...), w.Bytes())
-	}
+// setLock adds or replaces a hash lock.
+func (s *State) setLock(id OpID, l Lock) {
+	s.locks[id] = l
+	s.touch(LockKey(id))
+}
+
+// appendTo appends the value of the lock's leaf.
+func (l *Lock) appendTo(b []byte) []byte {
+	b = append(append(b, l.Owner[:]...), uint8(l.Lane))
+	return append(append(b, l.Encode()...), l.Claim[:]...)
 }

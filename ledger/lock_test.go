@@ -12,10 +12,10 @@ import (
 // only, and is not made when that is over.
 func TestLockExpires(t *testing.T) {
 	s := newState(t)
-	c := core{s}
+	c := core{}
 	l := HashLock{To: who('b'), Amount: 5, Hash: sha256.Sum256(make([]byte, 32)), Expiry: 7}
 	lock := draft(s, who('a'), 1, KindHashLock, l.Encode())
-	s.put(LaneOf(who('a'), 1), laneKey{}, 0, 100)
+	s.put(LaneOf(who('a'), 1), nil, 100)
 	for epoch, want := range map[Epoch]Result{6: OK, 7: OK, 8: TooLate} {
 		op := *lock
 		op.Epoch = epoch
@@ -52,7 +52,7 @@ func TestLockExpires(t *testing.T) {
 func TestKindsInRoot(t *testing.T) {
 	l := HashLock{To: who('b'), Amount: 5, Hash: sha256.Sum256(make([]byte, 32)), Expiry: 7}
 	base := newState(t)
-	base.locks[OpID{1}] = Lock{HashLock: l, Owner: who('a'), Lane: 1}
+	base.setLock(OpID{1}, Lock{HashLock: l, Owner: who('a'), Lane: 1})
 	base.pledge(who('a'), "gpu", 1)
 	seen := map[p2p.Digest]string{base.Root(): "base"}
 	for name, change := range map[string]func(s *State, l *Lock){
@@ -63,18 +63,18 @@ func TestKindsInRoot(t *testing.T) {
 		"owner":    func(_ *State, l *Lock) { l.Owner = who('c') },
 		"lane":     func(_ *State, l *Lock) { l.Lane++ },
 		"claim":    func(_ *State, l *Lock) { l.Claim = OpID{7} },
-		"a lock":   func(s *State, _ *Lock) { s.locks[OpID{2}] = Lock{} },
+		"a lock":   func(s *State, _ *Lock) { s.setLock(OpID{2}, Lock{}) },
 		"a bond":   func(s *State, _ *Lock) { s.pledge(who('b'), "gpu", 1) },
 		"a class":  func(s *State, _ *Lock) { s.pledge(who('a'), "cpu", 1) },
 		"its size": func(s *State, _ *Lock) { s.pledge(who('a'), "gpu", 1) },
-		"a key":    func(s *State, _ *Lock) { s.keys[who('w')] = p2p.VRFKey{9} },
-		"new key":  func(s *State, _ *Lock) { s.keys[who('a')] = p2p.VRFKey{9} },
+		"a key":    func(s *State, _ *Lock) { s.setWitnessKey(who('w'), p2p.VRFKey{9}) },
+		"new key":  func(s *State, _ *Lock) { s.setWitnessKey(who('a'), p2p.VRFKey{9}) },
 	} {
 		s := newState(t)
 		s.pledge(who('a'), "gpu", 1)
 		lock := Lock{HashLock: l, Owner: who('a'), Lane: 1}
 		change(s, &lock)
-		s.locks[OpID{1}] = lock
+		s.setLock(OpID{1}, lock)
 		if other, ok := seen[s.Root()]; ok {
 			t.Errorf("%s: the root is that of %s", name, other)
 		}
@@ -87,8 +87,10 @@ func TestKindsInRoot(t *testing.T) {
 func TestBonds(t *testing.T) {
 	s := newState(t)
 	for i, b := range []StakeBond{
-		{Role: RoleWitness, Amount: 5, VRF: p2p.VRFKey{8}}, {Role: RoleProvider, Amount: 6, Class: "gpu"},
-		{Role: RoleProvider, Amount: 7, Class: "cpu"}, {Role: RoleWitness, Amount: 8, VRF: p2p.VRFKey{9}},
+		{Role: RoleWitness, Amount: 5, VRF: p2p.VRFKey{8}},
+		{Role: RoleProvider, Amount: 6, Class: "gpu"},
+		{Role: RoleProvider, Amount: 7, Class: "cpu"},
+		{Role: RoleWitness, Amount: 8, VRF: p2p.VRFKey{9}},
 	} {
 		if r := s.Apply(draft(s, who('a'), 0, KindStakeBond, b.Encode())); r != OK {
 			t.Fatalf("%d: %v", i, r)
@@ -120,13 +122,15 @@ func TestBondOwns(t *testing.T) {
 	if s.Owns(who('d')) {
 		t.Error("d owns nothing")
 	}
-	s.put(ProviderBond(who('d'), "gpu"), laneKey{}, 0, 1)
+	s.put(ProviderBond(who('d'), "gpu"), nil, 1)
 	if !s.Owns(who('d')) {
 		t.Error("d has a bond")
 	}
+	wantRoot(t, s)
 	tx := &Tx{state: s, op: draft(s, who('d'), 0, KindBurn, nil)}
 	tx.Move(ProviderBond(who('d'), "gpu"), Burned(), 1)
 	if s.Owns(who('d')) {
 		t.Error("the bond is gone")
 	}
+	wantRoot(t, s)
 }

@@ -8,45 +8,19 @@ import (
 	"github.com/pinfi/pinfi/p2p"
 )
 
-// A laneKey names a lane of an account.
-type laneKey struct {
-	account Account
-	lane    Lane
-}
-
-// A lane is a sequence of operations and its money.
-type lane struct {
-	balance Amount
-	seq     uint64
-	head    OpID
-}
-
-// A gift is a credit as its source's list holds it.
-type gift struct {
-	seq    uint64
-	amount Amount
-}
-
-// An inbox holds the credits that an account has not claimed: by source, each in
-// ascending order of sequence numbers.
-type inbox struct {
-	total Amount
-	from  map[laneKey][]gift
-}
-
 // A State is what the operations applied to it add up to. It belongs to one
 // goroutine. Make one with New.
 type State struct {
 	network   p2p.Network
 	chain     uint32
 	genesis   *Genesis
-	total     Amount        // of all buckets, always
-	contracts []Contract    // core is the last
+	total     Amount // of all buckets, always
+	contracts []Contract
 	handlers  [256]Contract // by kind
+	places    [256]int      // by kind, of the handler among contracts; -1 of core
 
-	lanes   map[laneKey]*lane
-	owned   map[Account][]Lane // lanes that exist, as they were made
-	inboxes map[Account]*inbox
+	holders map[Account]*holder
+	recent  [64]*holder // of those that were asked for, by the first byte
 	escrows map[OpID]Amount
 	pots    map[Class]Amount
 	bonds   map[Account]Amount           // of witnesses
@@ -58,6 +32,12 @@ type State struct {
 	sums    [bucketKinds]Amount // what all buckets of a kind hold
 	applied uint64
 	tx      Tx // the one that Apply hands out
+
+	tree     tree
+	touched  []*holder // since the tree was brought up to the state
+	changed  []Key     // the same for all that holders do not hold; some more than once
+	keyBuf   []byte    // for refresh
+	valueBuf []byte
 }
 
 // New returns the state at genesis. It refuses an invalid genesis and contracts
@@ -68,13 +48,12 @@ func New(network p2p.Network, g *Genesis, contracts []Contract) (*State, error) 
 		return nil, fmt.Errorf("new state: %w", err)
 	}
 	s := &State{network: network, chain: ChainOf(network), genesis: g, contracts: slices.Clone(contracts)}
-	s.contracts = append(s.contracts, core{s}) // last, so that it takes no other's place in the root
-	for _, c := range s.contracts {
+	for i, c := range append([]Contract{core{}}, contracts...) {
 		for _, k := range c.Kinds() {
 			if k == 0 || s.handlers[k] != nil {
 				return nil, fmt.Errorf("new state: two contracts for kind %v, or none", k)
 			}
-			s.handlers[k] = c
+			s.handlers[k], s.places[k] = c, i-1
 		}
 	}
 	s.endow()
@@ -91,9 +70,8 @@ func (s *State) Reset() {
 
 // endow makes the buckets what they are at genesis.
 func (s *State) endow() {
-	s.lanes = make(map[laneKey]*lane, len(s.genesis.Alloc))
-	s.owned = make(map[Account][]Lane, len(s.genesis.Alloc))
-	s.inboxes = map[Account]*inbox{}
+	s.holders = make(map[Account]*holder, len(s.genesis.Alloc))
+	s.recent = [len(s.recent)]*holder{}
 	s.escrows = map[OpID]Amount{}
 	s.pots = map[Class]Amount{}
 	s.bonds = make(map[Account]Amount, len(s.genesis.Witnesses))
@@ -104,13 +82,14 @@ func (s *State) endow() {
 	s.classes = map[Account]int{}
 	s.sums = [bucketKinds]Amount{}
 	s.applied, s.total = 0, 0
+	s.tree, s.touched, s.changed = tree{}, nil, nil
 	for _, a := range s.genesis.Alloc {
-		s.put(LaneOf(a.Account, 0), laneKey{}, 0, a.Amount)
+		s.put(LaneOf(a.Account, 0), nil, a.Amount)
 		s.total += a.Amount
 	}
 	for _, w := range s.genesis.Witnesses {
-		s.put(Bond(w.Account), laneKey{}, 0, w.Stake)
-		s.keys[w.Account] = w.VRF
+		s.put(Bond(w.Account), nil, w.Stake)
+		s.setWitnessKey(w.Account, w.VRF)
 		s.total += w.Stake
 	}
 }
@@ -134,7 +113,7 @@ func (s *State) Applied() uint64 { return s.applied }
 // Head returns the sequence number and id of a lane's last operation, zero
 // before the first.
 func (s *State) Head(account Account, l Lane) (seq uint64, id OpID) {
-	if at := s.lanes[laneKey{account, l}]; at != nil {
+	if at := s.lane(account, l); at != nil {
 		return at.seq, at.head
 	}
 	return 0, OpID{}
@@ -143,7 +122,7 @@ func (s *State) Head(account Account, l Lane) (seq uint64, id OpID) {
 // Spendable returns the money in a lane. A contract that checks an operation asks
 // Funds instead.
 func (s *State) Spendable(account Account, l Lane) Amount {
-	if at := s.lanes[laneKey{account, l}]; at != nil {
+	if at := s.lane(account, l); at != nil {
 		return at.balance
 	}
 	return 0
@@ -154,7 +133,8 @@ func (s *State) Spendable(account Account, l Lane) Amount {
 func (s *State) Funds(op *Op) Amount {
 	sum := s.Spendable(op.Account, op.Lane)
 	for i := range op.Claims {
-		sum += s.claimable(op.Account, &op.Claims[i])
+		c := &op.Claims[i]
+		sum += s.claimable(op.Account, s.lane(c.From, c.Lane), c.Upto)
 	}
 	rest, _ := sum.Sub(op.Fee)
 	if op.Fee > sum {
@@ -163,19 +143,13 @@ func (s *State) Funds(op *Op) Amount {
 	return rest
 }
 
-// claimable returns what a claim would take now.
-func (s *State) claimable(account Account, c *Claim) Amount {
-	box := s.inboxes[account]
-	if box == nil {
+// claimable returns what an account's claim of a lane's credits would take now.
+func (s *State) claimable(account Account, from *lane, seq uint64) Amount {
+	h := s.holder(account)
+	if h == nil || from == nil {
 		return 0
 	}
-	var sum Amount
-	for _, g := range box.from[laneKey{c.From, c.Lane}] {
-		if g.seq > c.Upto {
-			break
-		}
-		sum += g.amount
-	}
+	_, sum := upto(h.inbox.of(from), seq)
 	return sum
 }
 
@@ -190,14 +164,14 @@ type Credit struct {
 
 // Unclaimed returns the credits to an account, by source and sequence number.
 func (s *State) Unclaimed(account Account) []Credit {
-	box := s.inboxes[account]
-	if box == nil {
+	h := s.holder(account)
+	if h == nil {
 		return nil
 	}
 	var out []Credit
-	for from, gifts := range box.from { // order-free: sorted below
-		for _, g := range gifts {
-			out = append(out, Credit{From: from.account, Lane: from.lane, Seq: g.seq, Amount: g.amount})
+	for _, src := range h.inbox.sources {
+		for _, g := range src.gifts {
+			out = append(out, Credit{From: src.from.owner.id, Lane: src.from.number, Seq: g.seq, Amount: g.amount})
 		}
 	}
 	slices.SortFunc(out, func(a, b Credit) int {
@@ -209,12 +183,13 @@ func (s *State) Unclaimed(account Account) []Credit {
 // Balance returns all money of an account that is neither bonded nor escrowed:
 // its lanes and its unclaimed credits.
 func (s *State) Balance(account Account) Amount {
-	var sum Amount
-	if box := s.inboxes[account]; box != nil {
-		sum = box.total
+	h := s.holder(account)
+	if h == nil {
+		return 0
 	}
-	for _, l := range s.owned[account] {
-		sum += s.Spendable(account, l)
+	sum := h.inbox.total + h.zero.balance
+	for _, l := range h.more {
+		sum += l.balance
 	}
 	return sum
 }

@@ -35,11 +35,11 @@ type table struct {
 	s     *State
 	codes map[Result]bool
 	names map[string]OpID
-	queue map[laneKey][]*Item
+	queue map[Key][]*Item
 }
 
 func newTable(t testing.TB) *table {
-	return &table{newState(t), map[Result]bool{}, map[string]OpID{}, map[laneKey][]*Item{}}
+	return &table{newState(t), map[Result]bool{}, map[string]OpID{}, map[Key][]*Item{}}
 }
 
 // tabled are the results that the tables must show: all that the ledger gives
@@ -171,7 +171,7 @@ func (tab *table) build(words []string) *Op {
 	account, lane := source(words[1])
 	kind, body := tab.body(words)
 	op := draft(tab.s, account, lane, kind, body)
-	if q := tab.queue[laneKey{account, lane}]; len(q) > 0 {
+	if q := tab.queue[LaneKey(account, lane)]; len(q) > 0 {
 		op.Seq, op.Prev = q[len(q)-1].Op.Seq+1, q[len(q)-1].ID
 	}
 	as := ""
@@ -247,7 +247,7 @@ func (tab *table) apply(words []string, op *Op) string {
 // follow queues an operation if CheckAfter allows it.
 func (tab *table) follow(op *Op) string {
 	it, r := tab.s.Prepare(op)
-	key := laneKey{op.Account, op.Lane}
+	key := LaneKey(op.Account, op.Lane)
 	if r == OK {
 		r = tab.s.CheckAfter(it, tab.queue[key])
 	}
@@ -261,7 +261,7 @@ func (tab *table) follow(op *Op) string {
 // applyQueue applies the queued operations of a lane.
 func (tab *table) applyQueue(from string) string {
 	account, lane := source(from)
-	key := laneKey{account, lane}
+	key := LaneKey(account, lane)
 	for i, it := range tab.queue[key] {
 		if r := tab.s.ApplyItem(it); r != OK {
 			return fmt.Sprintf("number %d: %v", i+1, r)

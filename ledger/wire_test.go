@@ -175,6 +175,59 @@ func TestDecodeOpRefuses(t *testing.T) {
 	long.Encode()
 }
 
+// [LED-43] A body that is short, long, of an unknown role, or that holds a zero where it
+// may not is refused; of every kind those that are good are read.
+func TestBodiesRefuse(t *testing.T) {
+	to, hash, key := who('c'), [32]byte{1}, p2p.VRFKey{1}
+	for k, bodies := range map[Kind][]interface{ Encode() []byte }{ // the good one first
+		KindTransfer:       {Transfer{to, 1}, Transfer{to, 0}, Transfer{Account{}, 1}},
+		KindLaneMove:       {LaneMove{0, 1}, LaneMove{1, 0}},
+		KindBurn:           {Burn{1}, Burn{0}},
+		KindDeviceRegister: {DeviceRegister{"gpu", 1}, DeviceRegister{"", 1}, DeviceRegister{"gpu", 0}},
+		KindDeviceRetire:   {DeviceRetire{"gpu"}, DeviceRetire{""}},
+		KindStakeBond: {
+			StakeBond{Role: RoleWitness, Amount: 1, VRF: key},
+			StakeBond{Role: RoleWitness, VRF: key},
+			StakeBond{Role: RoleWitness, Amount: 1},
+			StakeBond{Role: RoleProvider, Amount: 1},
+			StakeBond{Role: RoleProvider, Class: "gpu"},
+		},
+		KindHashLock: {
+			HashLock{to, 1, hash, 0}, HashLock{to, 0, hash, 1}, HashLock{Account{}, 1, hash, 1}, HashLock{to, 1, [32]byte{}, 1},
+		},
+		KindHashClaim: {HashClaim{OpID{1}, [32]byte{}}, HashClaim{OpID{}, hash}},
+	} {
+		good := bodies[0].Encode()
+		if v, err := (core{}).Decode(k, good); err != nil || v != bodies[0] {
+			t.Errorf("%v: %+v, %v, want %+v", k, v, err, bodies[0])
+		}
+		for i := range good {
+			if v, err := (core{}).Decode(k, good[:i]); err == nil {
+				t.Errorf("%v of %d bytes: %+v", k, i, v)
+			}
+		}
+		bad := [][]byte{append(good, 0)}
+		for _, b := range bodies[1:] {
+			bad = append(bad, b.Encode())
+		}
+		for _, b := range bad {
+			if v, err := (core{}).Decode(k, b); err == nil {
+				t.Errorf("%v %x: %+v", k, b, v)
+			}
+		}
+	}
+	for _, role := range []byte{0, 3, 255} {
+		body := StakeBond{Role: RoleWitness, Amount: 1, VRF: key}.Encode()
+		body[0] = role
+		if v, err := (core{}).Decode(KindStakeBond, body); err == nil {
+			t.Errorf("bond of role %d: %+v", role, v)
+		}
+	}
+	if v, err := (core{}).Decode(KindDeviceRetire, DeviceRetire{Class(make([]byte, MaxClass+1))}.Encode()); err == nil {
+		t.Errorf("a class of %d bytes: %+v", MaxClass+1, v)
+	}
+}
+
 // [LED-3] Amounts neither wrap nor round silently.
 func TestAmount(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -255,35 +308,6 @@ func TestBeats(t *testing.T) {
 				t.Errorf("slot %d: beat of a wrong %s verifies", s, name)
 			}
 		}
-	}
-}
-
-// [LED-8] The root is that of RFC 6962: a tree splits at the largest power of two.
-func TestTreeHash(t *testing.T) {
-	var split func(nodes [][32]byte) [32]byte
-	split = func(nodes [][32]byte) [32]byte {
-		if len(nodes) == 1 {
-			return nodes[0]
-		}
-		k := 1
-		for 2*k < len(nodes) {
-			k *= 2
-		}
-		l, r := split(nodes[:k]), split(nodes[k:])
-		return sha256.Sum256(append(append([]byte{1}, l[:]...), r[:]...))
-	}
-	for n := 1; n < 40; n++ {
-		nodes := make([][32]byte, n)
-		for i := range nodes {
-			nodes[i] = [32]byte{byte(i + 1)}
-		}
-		want := split(nodes)
-		if got := treeHash(nodes); got != want {
-			t.Errorf("%d leaves: %v, want %x", n, got, want)
-		}
-	}
-	if want := sha256.Sum256(nil); treeHash(nil) != want {
-		t.Error("no leaves: not the hash of nothing")
 	}
 }
 

@@ -1,6 +1,7 @@
 package market
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -73,6 +74,12 @@ func (k *walk) books(t *rapid.T) {
 	taken := map[ledger.Account]uint64{}
 	var escrowed ledger.Amount
 	for l := range k.c.Leases() {
+		key := ledger.ContractKey(0, l.ID[:])
+		want, _ := k.c.Leaf(l.ID[:])
+		p := k.s.Prove(key)
+		if got, there, err := p.Verify(k.s.Root(), key); err != nil || !there || !bytes.Equal(got, want) {
+			t.Fatalf("the root has %x of a lease, %v, %v; want %x", got, there, err, want)
+		}
 		switch l.State {
 		case StateOpen:
 			escrowed += l.Escrow
@@ -100,6 +107,7 @@ func (k *walk) books(t *rapid.T) {
 
 // [MKT-19] Whatever is opened, accepted and closed, no atom appears or vanishes: a
 // lease's payments and refund are its escrow, and escrows are those of live leases.
+// [LED-54] The root covers what the contract holds now.
 func TestConservation(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		k := &walk{world: newWorld(t), rt: rt}

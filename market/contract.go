@@ -224,6 +224,7 @@ func (c *Contract) Apply(tx *ledger.Tx, op *ledger.Op, body any) {
 		c.open(tx, op, b)
 	case *LeaseAccept:
 		l := c.leases[b.Lease]
+		tx.Touch(l.ID[:])
 		l.State = StateAccepted
 		l.D0, l.D1, l.Reserve, l.Charge = b.D0, b.D1, b.Reserve, b.Charge
 		c.taken[holding{l.Provider, l.Class}] += l.Units
@@ -238,6 +239,7 @@ func (c *Contract) open(tx *ledger.Tx, op *ledger.Op, b *LeaseOpen) {
 		ID: id, Client: op.Account, Provider: b.Provider, Class: b.Class, Units: b.Units, Seconds: b.Seconds,
 		Escrow: b.Escrow, Terms: b.Terms, State: StateOpen,
 	}
+	tx.Touch(id[:])
 	tx.Move(ledger.LaneOf(op.Account, op.Lane), ledger.Escrow(id), b.Escrow)
 }
 
@@ -245,6 +247,7 @@ func (c *Contract) open(tx *ledger.Tx, op *ledger.Op, b *LeaseOpen) {
 // and the rest back to the client.
 func (c *Contract) close(tx *ledger.Tx, b *closing) {
 	l := c.leases[b.Lease]
+	tx.Touch(l.ID[:])
 	paid := c.params.settle(l, b.Used, b.Reason)
 	if l.State == StateAccepted {
 		c.release(l)

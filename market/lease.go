@@ -105,11 +105,13 @@ func (c *Contract) ids() []ledger.OpID {
 	return ids
 }
 
-// Leaves implements ledger.Contract: one leaf for each lease.
-func (c *Contract) Leaves(yield func(key, value []byte)) {
-	for _, id := range c.ids() {
-		w := wire.NewWriter(256)
-		c.leases[id].put(w)
-		yield(id[:], w.Bytes())
+// Leaf implements ledger.Contract: the key of a lease is its id.
+func (c *Contract) Leaf(key []byte) ([]byte, bool) {
+	l := c.leases[ledger.OpID(key)]
+	if l == nil {
+		return nil, false
 	}
+	w := wire.NewWriter(256)
+	l.put(w)
+	return w.Bytes(), true
 }

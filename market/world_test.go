@@ -48,7 +48,7 @@ type rig struct{}
 func (rig) Kinds() []ledger.Kind                               { return []ledger.Kind{ledger.KindProofVerdict} }
 func (rig) Decode(_ ledger.Kind, body []byte) (any, error)     { return body, nil }
 func (rig) Check(*ledger.State, *ledger.Op, any) ledger.Result { return ledger.OK }
-func (rig) Leaves(func(key, value []byte))                     {}
+func (rig) Leaf([]byte) ([]byte, bool)                         { return nil, false }
 func (rig) Reset()                                             {}
 func (rig) Apply(tx *ledger.Tx, op *ledger.Op, body any) {
 	d, _ := tx.State().Device(op.Account, small)

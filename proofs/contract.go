@@ -1,7 +1,6 @@
 package proofs
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"iter"
@@ -39,7 +38,6 @@ type Contract struct {
 	commits map[ledger.OpID]*Filed
 	order   []*Filed // by storm, then by ID
 	devices map[deviceKey]*history
-	keys    []deviceKey // of devices, ascending
 }
 
 // A VerifyVRF checks a proof and returns the output it proves: p2p.VerifyVRF in a
@@ -60,7 +58,7 @@ func NewContract(p *Params, network p2p.Network, g *ledger.Genesis, verify Verif
 // Reset returns the contract to before the first operation.
 func (c *Contract) Reset() {
 	c.commits, c.order = make(map[ledger.OpID]*Filed), nil
-	c.devices, c.keys = make(map[deviceKey]*history), nil
+	c.devices = make(map[deviceKey]*history)
 }
 
 // Filed is a commit on the ledger and what became of it.
@@ -84,15 +82,8 @@ func (f *Filed) compare(other *Filed) int {
 	return cmp.Or(cmp.Compare(f.Commit.Storm(), other.Commit.Storm()), f.ID.Compare(other.ID))
 }
 
-// key returns the place of the commit among the leaves of the state, in the order
-// of compare.
-func (f *Filed) key() []byte {
-	w := wire.NewWriter(1 + 8 + 32)
-	w.Fixed([]byte("c"))
-	w.U64(uint64(f.Commit.Storm()))
-	w.Fixed(f.ID[:])
-	return w.Bytes()
-}
+// touch says that the leaf of the commit changes.
+func (f *Filed) touch(tx *ledger.Tx) { tx.Touch(append([]byte("c"), f.ID[:]...)) }
 
 // A deviceKey names a device: the account's 32 bytes, then the class.
 type deviceKey string
@@ -100,6 +91,9 @@ type deviceKey string
 func keyOf(account ledger.Account, class ledger.Class) deviceKey {
 	return deviceKey(string(account[:]) + string(class))
 }
+
+// touch says that the leaf of the device changes.
+func (k deviceKey) touch(tx *ledger.Tx) { tx.Touch(append([]byte("d"), k...)) }
 
 // A history is what a device has done.
 type history struct {
@@ -230,10 +224,10 @@ func (c *Contract) file(tx *ledger.Tx, op *ledger.Op, b *Commit) {
 	if h == nil {
 		h = &history{}
 		c.devices[key] = h
-		at, _ := slices.BinarySearch(c.keys, key)
-		c.keys = slices.Insert(c.keys, at, key)
 	}
 	h.latest = f
+	f.touch(tx)
+	key.touch(tx)
 }
 
 // judge counts a verdict. All are counted, those after the decision too: else it
@@ -246,11 +240,14 @@ func (c *Contract) judge(tx *ledger.Tx, op *ledger.Op, b *Verdict) {
 	}
 	at, _ := f.vote(witness)
 	f.Verdicts = slices.Insert(f.Verdicts, at, Vote{Witness: witness, Fault: b.Fault})
+	f.touch(tx)
 	if f.Passed || 2*c.inFavour(f) <= c.judges(f.Device) { // twice the supply fits
 		return
 	}
 	f.Passed = true
-	h := c.devices[keyOf(f.Device, f.Commit.Class)]
+	key := keyOf(f.Device, f.Commit.Class)
+	key.touch(tx)
+	h := c.devices[key]
 	h.passed++
 	h.rates = addRate(h.rates, rate{
 		storm: f.Commit.Storm(), mCU: c.p.Rate(f.Commit.Rounds, c.genesis),
@@ -329,31 +326,46 @@ func (c *Contract) Passed(device ledger.Account, class ledger.Class) uint32 {
 	return 0
 }
 
-// Leaves yields the contract's state in ascending order of keys: commits with their
-// verdicts under "c", devices with what they have proven under "d".
-func (c *Contract) Leaves(yield func(key, value []byte)) {
-	for _, f := range c.order {
-		w := wire.NewWriter(256)
-		w.Fixed(f.Device[:])
-		w.Blob(f.Commit.Encode())
-		w.Bool(f.Passed)
-		w.Count(len(f.Verdicts))
-		for _, v := range f.Verdicts {
-			w.U16(v.Witness)
-			w.U8(uint8(v.Fault))
+// Leaf implements ledger.Contract: commits with their verdicts are under "c", devices
+// with what they have proven under "d".
+func (c *Contract) Leaf(key []byte) ([]byte, bool) {
+	if key[0] == 'd' {
+		h := c.devices[deviceKey(key[1:])]
+		if h == nil {
+			return nil, false
 		}
-		yield(f.key(), w.Bytes())
+		return h.leaf(), true
 	}
-	for _, key := range c.keys {
-		h := c.devices[key]
-		w := wire.NewWriter(256)
-		w.Fixed(h.latest.ID[:])
-		w.U32(h.passed)
-		w.Count(len(h.rates))
-		for _, r := range h.rates {
-			w.U64(uint64(r.storm))
-			w.U64(r.mCU)
-		}
-		yield(bytes.Join([][]byte{[]byte("d"), []byte(key)}, nil), w.Bytes())
+	f := c.commits[ledger.OpID(key[1:])]
+	if f == nil {
+		return nil, false
 	}
+	return f.leaf(), true
+}
+
+// leaf returns what the state holds of the commit.
+func (f *Filed) leaf() []byte {
+	w := wire.NewWriter(256)
+	w.Fixed(f.Device[:])
+	w.Blob(f.Commit.Encode())
+	w.Bool(f.Passed)
+	w.Count(len(f.Verdicts))
+	for _, v := range f.Verdicts {
+		w.U16(v.Witness)
+		w.U8(uint8(v.Fault))
+	}
+	return w.Bytes()
+}
+
+// leaf returns what the state holds of the device.
+func (h *history) leaf() []byte {
+	w := wire.NewWriter(256)
+	w.Fixed(h.latest.ID[:])
+	w.U32(h.passed)
+	w.Count(len(h.rates))
+	for _, r := range h.rates {
+		w.U64(uint64(r.storm))
+		w.U64(r.mCU)
+	}
+	return w.Bytes()
 }

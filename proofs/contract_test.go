@@ -1,6 +1,7 @@
 package proofs
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -419,6 +420,47 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			t.Fatalf("three orders, roots %v", roots)
 		}
 	})
+}
+
+// [LED-54] The root covers what the contract holds now: commits and devices.
+func TestRootCoversContract(t *testing.T) {
+	tn := newTown()
+	lanes := newStory(tn)
+	tn.state.Reset()
+	for n := 1; n > 0; {
+		n = 0
+		for i, ops := range lanes {
+			for len(ops) > 0 && tn.state.Apply(ops[0]) == ledger.OK {
+				ops = ops[1:]
+				n++
+				tn.wantLeaves(t)
+			}
+			lanes[i] = ops
+		}
+	}
+	if left := len(slices.Concat(lanes...)); left > 0 {
+		t.Fatalf("%d operations never apply", left)
+	}
+}
+
+// wantLeaves fails unless the root has what the contract holds.
+func (tn *town) wantLeaves(t *testing.T) {
+	t.Helper()
+	var keys [][]byte
+	for f := range tn.contract.Commits(0) {
+		keys = append(keys, append([]byte("c"), f.ID[:]...))
+	}
+	for k := range tn.contract.devices {
+		keys = append(keys, append([]byte("d"), k...))
+	}
+	for _, b := range keys {
+		key := ledger.ContractKey(0, b)
+		want, _ := tn.contract.Leaf(b)
+		p := tn.state.Prove(key)
+		if got, there, err := p.Verify(tn.state.Root(), key); err != nil || !there || !bytes.Equal(got, want) {
+			t.Fatalf("the root has %x of %q, %v, %v; want %x", got, b, there, err, want)
+		}
+	}
 }
 
 // newStory applies a year of three devices, and returns the operations by lane.

@@ -43,7 +43,7 @@ func ledgerCommand(env environment) *cobra.Command {
 	}
 	h.bind(history)
 	h.bindLimit(history)
-	cmd.AddCommand(show, history, verifyCommand(env), exportCommand(env))
+	cmd.AddCommand(show, history, verifyCommand(env), exportCommand(env), proveCommand(env))
 	return cmd
 }
 

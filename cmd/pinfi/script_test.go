@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 //	jobs [CLI-7] [CLI-8] [CLI-9] [CLI-10] [CLI-17], folders [CLI-12] [CLI-14] [CLI-15] [CLI-17],
 //	devnet [CLI-11] [CLI-12] [CLI-13], crash-provider [CLI-18], crash-client [CLI-19],
 //	demo [CLI-20], readme [CLI-24],
-//	wallet [CLI-25] [CLI-26] [CLI-27] [CLI-31], ledger [CLI-28] [CLI-29] [CLI-30]
+//	wallet [CLI-25] [CLI-26] [CLI-27] [CLI-31] [CLI-32], ledger [CLI-28] [CLI-29] [CLI-30]
 func TestScript(t *testing.T) {
 	runScripts(t, filepath.Join("testdata", "script"), 4*time.Minute)
 }

@@ -106,6 +106,12 @@ func (c *Client) History(ctx context.Context, account p2p.PeerID, limit int) ([]
 	return out.Entries, err
 }
 
+// Prove returns a proof of what a lane of an account holds. Its Check must be called:
+// the node is not to be trusted.
+func (c *Client) Prove(ctx context.Context, account p2p.PeerID, lane uint8) (LaneProof, error) {
+	return get[LaneProof](ctx, c, fmt.Sprintf("/v1/ledger/proof?account=%v&lane=%d", account, lane))
+}
+
 // Pay orders payments and returns the id of the order once the node has it on disk.
 // With an id in the order it can be repeated without paying twice.
 func (c *Client) Pay(ctx context.Context, o PayOrder) (Ticket, error) {

@@ -117,7 +117,7 @@ func SupplyOf(st *ledger.State) Supply {
 }
 
 // ledgerOf tells how a machine's ledger stands. The root costs time in proportion
-// to the whole ledger.
+// to what has changed since it was last asked for.
 func ledgerOf(m *machine.Machine) Ledger {
 	r := m.Replica()
 	state := r.State()

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -56,5 +57,39 @@ func TestPay(t *testing.T) {
 	}
 	if l, err = c.Ledger(ctx, self); err != nil || len(l.Account.Lanes) != 1 || l.Account.Lanes[0].Seq != 2 {
 		t.Errorf("ledger %+v, %v", l, err)
+	}
+}
+
+// [API-25] What a lane holds is proven against the root: a proof with another figure,
+// root or lane does not hold.
+func TestProve(t *testing.T) {
+	c, _ := newMarket(t, 1)
+	self := c.cfg.Node.Self()
+	p, err := c.Prove(t.Context(), self, 0)
+	if err != nil || !p.Present || p.Balance != 1000*ledger.Token {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	none, err := c.Prove(t.Context(), self, 9)
+	if err != nil || none.Present {
+		t.Fatalf("%+v, %v", none, err)
+	}
+	if err := errors.Join(p.Check(), none.Check()); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*api.LaneProof){
+		"balance": func(p *api.LaneProof) { p.Balance++ },
+		"seq":     func(p *api.LaneProof) { p.Seq++ },
+		"present": func(p *api.LaneProof) { p.Present = false },
+		"root":    func(p *api.LaneProof) { p.Root[0] ^= 1 },
+		"lane":    func(p *api.LaneProof) { p.Lane++ },
+		"account": func(p *api.LaneProof) { p.Account[0] ^= 1 },
+		"proof":   func(p *api.LaneProof) { p.Proof = p.Proof[2:] },
+		"digits":  func(p *api.LaneProof) { p.Proof = "x" },
+	} {
+		bad := p
+		change(&bad)
+		if err := bad.Check(); !errors.Is(err, api.ErrProof) {
+			t.Errorf("another %s: %v", name, err)
+		}
 	}
 }

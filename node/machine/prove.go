@@ -55,7 +55,8 @@ func (m *Machine) joinStorm(b ledger.Beat, output p2p.Digest) {
 	p := &m.cfg.Genesis.Proofs
 	device, registered := m.replica.State().Device(m.cfg.Self, m.cfg.Sell.Class)
 	until := m.cfg.Genesis.SlotStart(b.Slot + ledger.Slot(p.Window))
-	if !registered || device.Retired() || len(m.sales) > 0 || len(m.storms) >= m.cfg.Limits.Sessions || !m.now.Before(until) {
+	registered = registered && !device.Retired()
+	if !registered || len(m.sales) > 0 || len(m.storms) >= m.cfg.Limits.Sessions || !m.now.Before(until) {
 		return
 	}
 	m.storms[b.Slot] = &storm{beat: b}
