@@ -285,3 +285,38 @@ func TestBadDiskAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// [LED-72] A store whose tables cannot be written, while its log still can, refuses to
+// go on, and does not stall.
+func TestTablesFail(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	disk := vfs.NewCrashableMem()
+	bad := &badDisk{disk: disk, only: ".sst", err: syscall.ENOSPC}
+	s, err := openFS("db", network, nil, errorfs.Wrap(disk, bad))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad.mu.Lock()
+	bad.n = bad.ops + 1
+	bad.mu.Unlock()
+	n := 0
+	for ; err == nil && n < 1000; n++ {
+		err = s.Write(t.Context(), []Record{{1, []byte{byte(n), byte(n >> 8)}, batches[0][0].Value}})
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("after %d writes: %v, want %v", n, err, syscall.ENOSPC)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openFS("db", network, nil, disk.CrashClone(vfs.CrashCloneCfg{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = again.Close() }()
+	if got, err := again.Load(t.Context()); err != nil || len(got) < n-1 {
+		t.Fatalf("%d records of %d writes, %v", len(got), n-1, err)
+	}
+}

@@ -49,7 +49,7 @@ type Record struct {
 // A Store keeps records. Its methods may be called from any goroutine.
 type Store struct {
 	dir      string // for messages
-	readOnly bool
+	readOnly bool   // nothing is written
 	lock     *pebble.Lock
 
 	mu     sync.RWMutex // held for reading while data is used
@@ -175,7 +175,7 @@ func (s *Store) fail(err error) {
 
 // guard runs f, which calls Pebble, and returns its error. Where a disk fails a call
 // of Pebble does not come back: see watchedFS. So f has a goroutine of its own, which
-// is left alone once there is a fault.
+// is left alone once there is a fault: the process ends then.
 func (s *Store) guard(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -212,6 +212,9 @@ func (s *Store) Write(ctx context.Context, batch []Record) error {
 	defer s.mu.RUnlock()
 	if s.closed {
 		return fmt.Errorf("write to store %s: %w", s.dir, ErrClosed)
+	}
+	if s.readOnly {
+		return fmt.Errorf("write to store %s: it is open to be read only", s.dir)
 	}
 	if fault := s.fault.Load(); fault != nil {
 		return fmt.Errorf("write to store %s, after an earlier fault: %w", s.dir, *fault)
