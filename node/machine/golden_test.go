@@ -164,9 +164,9 @@ func again(m *Machine, r Record) Record {
 	case RecordSale:
 		return m.sales[ledger.OpID(id)].record()
 	case RecordPay:
-		return m.wallet.find(id).record()
+		return m.wallet.byID[id].record()
 	case RecordPaid:
-		return m.wallet.find(id).paidRecord(int(r.Key[35]))
+		return m.wallet.byID[id].paidRecord(int(r.Key[35]))
 	default:
 		return Record{}
 	}

@@ -96,7 +96,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 	}
 	m.beacon = ledger.GenesisBeacon(m.network)
 	m.beats = newBeats()
-	m.wallet.byOp = make(map[ledger.OpID]paid)
+	m.wallet = newWallet()
 	m.leases = market.NewContract(&g.Market, cfg.Crypto.Verify)
 	m.proofs = proofs.NewContract(&g.Proofs, m.network, &g.Ledger, cfg.Crypto.VerifyVRF)
 	var err error

@@ -74,6 +74,7 @@ type payorder struct {
 	payments []Payment
 	number   uint64   // in which the orders of this node came
 	ends     []payend // of each payment
+	done     bool     // every payment is made or refused
 	next     int      // the first payment that has not been put into the outbox in this life
 }
 
@@ -88,23 +89,27 @@ func (e *payend) open() bool { return e.op.IsZero() && e.refused == 0 }
 
 // A wallet holds what the user has ordered to be paid.
 type wallet struct {
-	orders  []*payorder          // as they came
+	orders  []*payorder // as they came
+	byID    map[p2p.Digest]*payorder
+	todo    []*payorder          // those of them that may have payments to put into the outbox
 	byOp    map[ledger.OpID]paid // signed payments that are not applied yet
 	waiting int                  // payments in the outbox
+}
+
+func newWallet() wallet {
+	return wallet{byID: make(map[p2p.Digest]*payorder), byOp: make(map[ledger.OpID]paid)}
+}
+
+// add adds an order that came after all others.
+func (w *wallet) add(o *payorder) {
+	w.orders, w.todo = append(w.orders, o), append(w.todo, o)
+	w.byID[o.id] = o
 }
 
 // A paid payment is one of an order.
 type paid struct {
 	order *payorder
 	index int
-}
-
-func (w *wallet) find(id p2p.Digest) *payorder {
-	i := slices.IndexFunc(w.orders, func(o *payorder) bool { return o.id == id })
-	if i < 0 {
-		return nil
-	}
-	return w.orders[i]
 }
 
 // CheckPay reports what is wrong with an order to pay, and what would be right. All
@@ -115,7 +120,7 @@ func (m *Machine) CheckPay(p Pay) error {
 		return errors.New("pay: no id")
 	case n < 1 || n > MaxPayments:
 		return fmt.Errorf("pay: %d payments, want 1 to %d", n, MaxPayments)
-	case m.wallet.find(p.ID) == nil && !m.wallet.room(n, m):
+	case m.wallet.byID[p.ID] == nil && !m.wallet.room(n, m):
 		return fmt.Errorf("pay: %d payments, and too many of other orders are not made yet: wait for them", n)
 	}
 	fee := m.cfg.Genesis.Ledger.MinFee
@@ -132,7 +137,7 @@ func (m *Machine) CheckPay(p Pay) error {
 			return fmt.Errorf("pay: payment %d: the sum exceeds all the money there is", i+1)
 		}
 	}
-	if has := m.purse(); m.wallet.find(p.ID) == nil && need > has {
+	if has := m.purse(); m.wallet.byID[p.ID] == nil && need > has {
 		return fmt.Errorf("pay: %v atoms are wanted, fees and payments under way included; the account can spend %v",
 			need, has)
 	}
@@ -153,6 +158,9 @@ func (m *Machine) purse() ledger.Amount {
 // promised returns what payments take that are ordered and not made.
 func (m *Machine) promised() (sum ledger.Amount) {
 	for _, o := range m.wallet.orders {
+		if m.finished(o) {
+			continue
+		}
 		for i, e := range o.ends {
 			if e.open() || !e.op.IsZero() && !m.replica.IsApplied(e.op) {
 				sum += o.payments[i].Amount + m.cfg.Genesis.Ledger.MinFee // checked when it was ordered
@@ -178,14 +186,15 @@ func (w *wallet) room(n int, m *Machine) bool {
 
 // finished reports whether every payment of an order is made or refused.
 func (m *Machine) finished(o *payorder) bool {
-	return !slices.ContainsFunc(o.ends, func(e payend) bool {
+	o.done = o.done || !slices.ContainsFunc(o.ends, func(e payend) bool {
 		return e.open() || e.refused == 0 && !m.replica.IsApplied(e.op)
 	})
+	return o.done
 }
 
 // takePay takes an order.
 func (m *Machine) takePay(p Pay) {
-	if m.wallet.find(p.ID) != nil {
+	if m.wallet.byID[p.ID] != nil {
 		return
 	}
 	if err := m.CheckPay(p); err != nil {
@@ -197,7 +206,7 @@ func (m *Machine) takePay(p Pay) {
 	if n := len(m.wallet.orders); n > 0 {
 		o.number = m.wallet.orders[n-1].number + 1
 	}
-	m.wallet.orders = append(m.wallet.orders, o)
+	m.wallet.add(o)
 	m.save(o.record())
 	m.feedWallet()
 }
@@ -212,6 +221,7 @@ func (m *Machine) makeRoom(n int) {
 			return false
 		}
 		n -= len(o.payments)
+		delete(m.wallet.byID, o.id)
 		m.save(Record{Kind: RecordPay, Key: o.id[:]})
 		for i := range o.ends {
 			m.save(Record{Kind: RecordPaid, Key: o.key(i)})
@@ -222,8 +232,12 @@ func (m *Machine) makeRoom(n int) {
 
 // feedWallet puts the next payments into the outbox while there is room.
 func (m *Machine) feedWallet() {
-	for _, o := range m.wallet.orders {
-		for ; o.next < len(o.payments) && m.wallet.waiting < payWindow; o.next++ {
+	for w := &m.wallet; len(w.todo) > 0; w.todo = w.todo[1:] {
+		o := w.todo[0]
+		for ; o.next < len(o.payments); o.next++ {
+			if w.waiting >= payWindow {
+				return
+			}
 			if e := &o.ends[o.next]; e.open() && !e.queued {
 				m.wantPayment(paid{o, o.next})
 			}
@@ -264,13 +278,14 @@ func (m *Machine) paymentLost(id ledger.OpID) {
 	delete(m.wallet.byOp, id)
 	p.order.ends[p.index] = payend{}
 	p.order.next = min(p.order.next, p.index)
+	m.wallet.todo = append(m.wallet.todo, p.order)
 	m.save(Record{Kind: RecordPaid, Key: p.order.key(p.index)})
 }
 
 // Payments returns how the payments of an order stand, and false when there is no
 // order of the id. It is on disk when this shows it.
 func (m *Machine) Payments(id p2p.Digest) ([]PaymentView, bool) {
-	o := m.wallet.find(id)
+	o := m.wallet.byID[id]
 	if o == nil {
 		return nil, false
 	}
@@ -331,7 +346,7 @@ func (m *Machine) rememberPay(key []byte, r *wire.Reader) error {
 		p.Amount = ledger.Amount(r.U64())
 		refuse(r, p.To.IsZero() || p.Amount == 0 || p.Amount > ledger.MaxSupply, "payment of %v atoms", p.Amount)
 	}
-	m.wallet.orders = append(m.wallet.orders, o)
+	m.wallet.add(o)
 	return r.Close()
 }
 
@@ -342,7 +357,7 @@ func (m *Machine) rememberPaid(key []byte, r *wire.Reader) error {
 		return fmt.Errorf("%w: payment under a key of %d bytes", wire.ErrValue, len(key))
 	}
 	copy(id[:], key)
-	o, i := m.wallet.find(id), int(binary.BigEndian.Uint32(key[len(id):]))
+	o, i := m.wallet.byID[id], int(binary.BigEndian.Uint32(key[len(id):]))
 	if o == nil || i >= len(o.ends) {
 		return fmt.Errorf("order %v has no payment %d", id, i)
 	}
@@ -356,6 +371,7 @@ func (m *Machine) rememberPaid(key []byte, r *wire.Reader) error {
 // restoreWallet puts the orders into their order and finds what is under way.
 func (m *Machine) restoreWallet() {
 	slices.SortFunc(m.wallet.orders, func(a, b *payorder) int { return cmp.Compare(a.number, b.number) })
+	m.wallet.todo = slices.Clone(m.wallet.orders)
 	for _, o := range m.wallet.orders {
 		for i, e := range o.ends {
 			if !e.op.IsZero() && !m.replica.IsApplied(e.op) {

@@ -72,6 +72,7 @@ const (
 	sumNote
 	sumCrash
 	sumRestart
+	sumPay
 )
 
 // eventSum returns a digest of an event's kind and content.
@@ -94,6 +95,9 @@ func eventSum(ev machine.Event) uint64 {
 	case machine.Submit:
 		f = sumSubmit
 		f.bytes(ev.Job.ID[:])
+	case machine.Pay:
+		f = sumPay
+		f.bytes(ev.ID[:])
 	case machine.JobStarted:
 		f = sumJobStarted
 		f.bytes(ev.Lease[:])
