@@ -27,7 +27,7 @@ func votesFor(g *ledger.Genesis, witness uint16, prev *Frame, b *Bundle, rejects
 	return signed(g, f)
 }
 
-// [LED-83] A bundle has one encoding; anything else is refused.
+// [LED-102] A bundle has one encoding; anything else is refused.
 func FuzzDecodeBundle(f *testing.F) {
 	for n := 1; n < 4; n++ {
 		f.Add((&Bundle{Ops: chainOf('a', n)}).Encode())
@@ -49,7 +49,7 @@ func FuzzDecodeBundle(f *testing.F) {
 	})
 }
 
-// [LED-84] A vote for a bundle counts for all its operations but those it leaves out,
+// [LED-103] A vote for a bundle counts for all its operations but those it leaves out,
 // each witness once however it votes.
 func TestBundleVotes(t *testing.T) {
 	g := newGenesis(1, 1, 1, 1)
@@ -108,7 +108,7 @@ func TestBundleVotes(t *testing.T) {
 	}
 }
 
-// [LED-85] A witness votes for a bundle where most of it may be voted for, leaves out
+// [LED-104] A witness votes for a bundle where most of it may be voted for, leaves out
 // the rest, and never votes for an operation before those it follows.
 func TestBundleBallot(t *testing.T) {
 	g := newGenesis(1, 1, 1)
@@ -133,7 +133,7 @@ func TestBundleBallot(t *testing.T) {
 	}
 }
 
-// [LED-86] What strangers bundle is refused whole where a part is malformed, kept by
+// [LED-105] What strangers bundle is refused whole where a part is malformed, kept by
 // parts where there is no room, and costs no memory where it mixes what is there.
 func TestBundleRefused(t *testing.T) {
 	g := newGenesis(1, 1, 1)
@@ -171,7 +171,7 @@ func TestBundleRefused(t *testing.T) {
 	}
 }
 
-// [LED-87] An operation is final once witnesses with more than two thirds of the stake
+// [LED-106] An operation is final once witnesses with more than two thirds of the stake
 // have told that they hold its certificate; a fork takes no part.
 func TestFinal(t *testing.T) {
 	g := newGenesis(1, 1, 1, 1)
@@ -216,7 +216,7 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// [LED-88] A frame waits for all that it says it has seen, names frames with votes
+// [LED-107] A frame waits for all that it says it has seen, names frames with votes
 // only, and a witness speaks so often in a slot and no more.
 func TestSeen(t *testing.T) {
 	g := newGenesis(1, 1, 1)
@@ -264,7 +264,7 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// [LED-89] A witness that votes for what nothing it had seen allows is named, by a
+// [LED-108] A witness that votes for what nothing it had seen allows is named, by a
 // replica that looks before it is allowed; who voted by the rules never is.
 func TestInvalidVote(t *testing.T) {
 	g := newGenesis(1, 1, 1, 1)

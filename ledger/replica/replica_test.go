@@ -142,7 +142,7 @@ func wantReported(t rapid.TB, r *Replica) {
 
 // [LED-12] Replicas with the same operations and frames have the same state, in any order.
 // [LED-13] With less than a third of the stake hostile no two rivals are both certified.
-// [LED-81] With less than a third of the stake hostile every certified operation can be applied.
+// [LED-100] With less than a third of the stake hostile every certified operation can be applied.
 func TestHonestMajority(t *testing.T) {
 	certified := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -169,7 +169,7 @@ func TestHostileMajority(t *testing.T) {
 	}
 }
 
-// [LED-82] The rules are needed: with votes for single operations one is certified that
+// [LED-101] The rules are needed: with votes for single operations one is certified that
 // can never be applied, and with a quorum of half the stake rivals are both certified.
 func TestNegativeControls(t *testing.T) {
 	for _, tt := range []struct {
@@ -208,7 +208,8 @@ func TestNegativeControls(t *testing.T) {
 		g := newGenesis(4, 4, 3)
 		r := newReplica(t, g, -1)
 		r.flaws.half = half
-		left, right := transfer(who('a'), 1, ledger.OpID{}, who('b'), 900), transfer(who('a'), 1, ledger.OpID{}, who('c'), 900)
+		left := transfer(who('a'), 1, ledger.OpID{}, who('b'), 900)
+		right := transfer(who('a'), 1, ledger.OpID{}, who('c'), 900)
 		for _, x := range []any{
 			left, right, frame(g, 0, nil, left.ID()), frame(g, 1, nil, right.ID()),
 			frame(g, 2, nil, left.ID(), right.ID()), // hostile, with less than a third
