@@ -211,10 +211,10 @@ func (n *Node) Ask(ctx context.Context, f func(*machine.Machine)) error {
 	}
 }
 
-// An order is a job on its way to the loop.
+// An order is what the user wants, on its way to the loop.
 type order struct {
-	job   machine.Job
-	taken chan<- struct{} // closed once the job is on disk
+	event machine.Event
+	taken chan<- struct{} // closed once the order is on disk
 }
 
 // Submit hands the machine a job and returns once the node will not forget it. The
@@ -223,9 +223,18 @@ func (n *Node) Submit(ctx context.Context, j machine.Job) error {
 	if err := j.Validate(&n.cfg.Genesis.Market); err != nil {
 		return err
 	}
+	return n.order(ctx, machine.Submit{Job: j})
+}
+
+// Pay hands the machine an order to pay and returns once the node will not forget it,
+// or has dropped it: Machine.CheckPay says why.
+func (n *Node) Pay(ctx context.Context, p machine.Pay) error { return n.order(ctx, p) }
+
+// order hands the machine an event and returns once its effects are carried out.
+func (n *Node) order(ctx context.Context, ev machine.Event) error {
 	taken := make(chan struct{})
 	select {
-	case n.orders <- order{job: j, taken: taken}:
+	case n.orders <- order{event: ev, taken: taken}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -325,7 +334,7 @@ func (n *Node) loop(ctx context.Context) error {
 		case <-wake:
 			ev = machine.Tick{}
 		case o = <-n.orders:
-			ev = machine.Submit{Job: o.job}
+			ev = o.event
 		case ev = <-n.inner:
 		case ev = <-n.inbox:
 		}

@@ -65,7 +65,7 @@ func codeOf(err error) int {
 		return exitUsage
 	case is(exec.ErrModule, store.ErrForeign):
 		return exitData
-	case is(store.ErrCorrupt, blob.ErrCorrupt, api.ErrBroken, syscall.ENOSPC, syscall.EIO):
+	case is(store.ErrCorrupt, blob.ErrCorrupt, api.ErrBroken, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS):
 		return exitDisk
 	case is(store.ErrInUse, lp2p.ErrListen, api.ErrInUse, api.ErrNoNode):
 		return exitUnavailable
@@ -83,7 +83,7 @@ func codeOf(err error) int {
 // codeOfProblem returns the exit code of what a node answered.
 func codeOfProblem(c api.Code) int {
 	switch c {
-	case api.CodeBadRequest, api.CodeInvalid, api.CodeBadJob, api.CodeIDTaken:
+	case api.CodeBadRequest, api.CodeInvalid, api.CodeBadJob, api.CodeBadPayment, api.CodeIDTaken:
 		return exitUsage
 	case api.CodeTooLarge, api.CodeNotManifest:
 		return exitData
@@ -93,7 +93,8 @@ func codeOfProblem(c api.Code) int {
 		return exitUnavailable
 	case api.CodeNotTaken, api.CodeTooMany, api.CodeSlow:
 		return exitLater
-	case api.CodeInternal, api.CodeForeign, api.CodeNotFound, api.CodeMethod, api.CodeUnknownJob, api.CodeUnknownBlob:
+	case api.CodeInternal, api.CodeForeign, api.CodeNotFound, api.CodeMethod, api.CodeUnknownJob, api.CodeUnknownPay,
+		api.CodeUnknownBlob:
 	}
 	return exitBug
 }

@@ -23,7 +23,7 @@ func rootCommand(env environment) *cobra.Command {
 		return exit(exitUsage, fmt.Errorf("%w; %s --help lists what there is", err, cmd.CommandPath()))
 	})
 	root.AddCommand(demoCommand(env), provideCommand(env), lightCommand(env), runCommand(env), statusCommand(env),
-		devnetCommand(env), curveCommand(env))
+		devnetCommand(env), curveCommand(env), ledgerCommand(env), walletCommand(env))
 	for _, cmd := range root.Commands() {
 		asUsageErrors(cmd)
 	}

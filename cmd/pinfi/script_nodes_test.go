@@ -124,6 +124,13 @@ func answer(ctx context.Context, dir, what string) (any, error) {
 		out, err = c.Jobs(ctx)
 	default:
 		var id p2p.Digest
+		if order, ok := strings.CutPrefix(what, "payments/"); ok {
+			if err := id.UnmarshalText([]byte(order)); err != nil {
+				return nil, err
+			}
+			out, err = c.Payments(ctx, id, true)
+			break
+		}
 		if err := id.UnmarshalText([]byte(what)); err != nil {
 			return nil, err
 		}

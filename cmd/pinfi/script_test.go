@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 //	usage [CLI-1], curve [CLI-16], files [CLI-2] [CLI-3] [CLI-4], genesis [CLI-5] [CLI-6],
 //	jobs [CLI-7] [CLI-8] [CLI-9] [CLI-10] [CLI-17], folders [CLI-12] [CLI-14] [CLI-15] [CLI-17],
 //	devnet [CLI-11] [CLI-12] [CLI-13], crash-provider [CLI-18], crash-client [CLI-19],
-//	demo [CLI-20], readme [CLI-24]
+//	demo [CLI-20], readme [CLI-24],
+//	wallet [CLI-25] [CLI-26] [CLI-27] [CLI-31] [CLI-32], ledger [CLI-28] [CLI-29] [CLI-30]
 func TestScript(t *testing.T) {
 	runScripts(t, filepath.Join("testdata", "script"), 4*time.Minute)
 }
@@ -79,7 +80,8 @@ func runScripts(t *testing.T, dir string, limit time.Duration) {
 			"json": scriptJSON, "await": scriptAwait, "books": scriptBooks, "lay": scriptLay, "addr": scriptAddr,
 			"crash": scriptCrash, "gone": scriptGone, "damage": scriptDamage, "replace": scriptReplace,
 			"picture": scriptPicture, "empty": scriptEmpty, "serving": scriptServing, "same": scriptSame,
-			"absent": scriptAbsent, "present": scriptPresent, "saying": scriptSaying,
+			"forge": scriptForge, "payments": scriptPayments, "absent": scriptAbsent,
+			"present": scriptPresent, "saying": scriptSaying,
 		},
 	})
 }

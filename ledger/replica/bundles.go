@@ -130,13 +130,8 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 			if items[i] == nil { // was held when it was screened, and no longer is
 				return Refused
 			}
-			if e == nil && known == nil && r.room(items[i]) != ledger.OK {
-				outcome = Refused
-				continue
-			}
-			if news++; r.hold(items[i], e) == Equivocation && outcome == Added {
-				outcome = Equivocation
-			}
+			news++
+			outcome = worse(outcome, r.bring(items[i], e, known != nil))
 			e = r.entries[ids[i]]
 		}
 		entries[i] = e
@@ -146,7 +141,25 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 		r.register(id, known, entries)
 	}
 	r.fold()
+	r.judge()
 	return outcome
+}
+
+// bring holds an operation of a bundle, if there is room or somebody voted for it.
+func (r *Replica) bring(item *ledger.Item, e *entry, voted bool) Outcome {
+	if e == nil && !voted && r.room(item) != ledger.OK {
+		return Refused
+	}
+	return r.hold(item, e)
+}
+
+// worse returns the outcome of two operations of a bundle: Refused before Equivocation
+// before Added.
+func worse(a, b Outcome) Outcome {
+	if a == Refused || b == Added {
+		return a
+	}
+	return b
 }
 
 // register makes a bundle held.

@@ -99,6 +99,7 @@ func (r *Replica) AddItem(item *ledger.Item) (Outcome, ledger.Result) {
 	res := r.state.MayVoteItem(item)
 	outcome := r.hold(item, e)
 	r.fold()
+	r.judge()
 	return outcome, res
 }
 

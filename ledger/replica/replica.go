@@ -106,7 +106,6 @@ type Replica struct {
 	unseen  bool // self has not told of all votes of others
 
 	witnesses []witness
-	turn      int      // calls of Turn
 	log       []*link  // frames as they were linked
 	linked    []*Frame // of log, since TakeLinked
 	frames    map[p2p.Digest]*link

@@ -32,9 +32,17 @@ func wantSame(t rapid.TB, a, b *Replica) {
 	}
 }
 
-// run runs a world and returns how many places ended with two certificates.
-func run(rt *rapid.T, hostileShare float64) int {
-	w := newWorld(rt, hostileShare)
+// An ending is how a world ended.
+type ending struct {
+	halted     int // places with two certificates
+	unfit      int // operations that are certified and cannot be applied
+	certified  int
+	accusedBad int // hostile witnesses with evidence against them
+}
+
+// run runs a world.
+func run(rt *rapid.T, hostileShare float64, f flaws) (end ending) {
+	w := newWorld(rt, hostileShare, f)
 	for range rapid.IntRange(20, 300).Draw(rt, "steps") {
 		w.step()
 		for _, r := range w.replicas {
@@ -42,21 +50,62 @@ func run(rt *rapid.T, hostileShare float64) int {
 		}
 	}
 	fresh := newReplica(rt, w.g, -1)
-	halted := 0
+	fresh.flaws = f
 	for _, r := range append(w.replicas, fresh) {
 		w.deliverAll(r)
 		w.check(r)
 		wantSame(rt, r, w.replicas[0])
 		wantReported(rt, r)
 	}
-	for _, e := range fresh.Evidence() {
-		if e.Offence == DoubleCertificate {
-			halted++
-		} else if e.Offence != OpFork && !isHostile(w, e.Account) {
-			rt.Fatalf("an honest witness is accused: %v", e)
+	for _, r := range append(w.replicas, fresh) {
+		for _, e := range r.Evidence() {
+			if e.Offence != OpFork && e.Offence != DoubleCertificate && !isHostile(w, e.Account) {
+				rt.Fatalf("an honest witness is accused: %v", e)
+			}
 		}
 	}
-	return halted
+	for _, e := range fresh.Evidence() {
+		if e.Offence == DoubleCertificate {
+			end.halted++
+			end.accusedBad += wantGuilty(rt, w, fresh, e)
+		}
+	}
+	for _, e := range fresh.entries { // order-free: counts
+		if e.certified {
+			end.certified++
+		}
+		if e.certified && !e.applied {
+			end.unfit++
+		}
+	}
+	return end
+}
+
+// wantGuilty fails unless evidence names witnesses with a third of the stake who voted
+// for both rivals of a place with two certificates, and returns how many there are.
+func wantGuilty(t rapid.TB, w *world, r *Replica, double Evidence) int {
+	t.Helper()
+	var stake ledger.Amount
+	n := 0
+	for _, e := range r.Evidence() {
+		if e.Offence == VoteConflict && e.Owner == double.Account && e.Lane == double.Lane && e.Seq == double.Seq {
+			at, _ := w.g.WitnessOf(e.Account)
+			stake += w.g.Witnesses[at].Stake
+			n++
+		}
+	}
+	rivals := r.lanes[laneKey{double.Account, double.Lane}].places[double.Seq].rivals
+	direct := 0
+	for _, e := range rivals {
+		if e.certified && r.backed(e) {
+			direct++
+		}
+	}
+	if direct > 1 && 3*stake <= r.stake {
+		t.Fatalf("two certificates for place %d of %s, evidence against %d of %d stake",
+			double.Seq, double.Account.Short(), stake, r.stake)
+	}
+	return n
 }
 
 // isHostile reports whether the account is a hostile witness's.
@@ -93,20 +142,83 @@ func wantReported(t rapid.TB, r *Replica) {
 
 // [LED-12] Replicas with the same operations and frames have the same state, in any order.
 // [LED-13] With less than a third of the stake hostile no two rivals are both certified.
+// [LED-100] With less than a third of the stake hostile every certified operation can be applied.
 func TestHonestMajority(t *testing.T) {
+	certified := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if halted := run(rt, 1.0/3); halted > 0 {
-			rt.Fatalf("%d places with two certificates", halted)
+		end := run(rt, 1.0/3, flaws{})
+		if end.halted > 0 || end.unfit > 0 {
+			rt.Fatalf("%d places with two certificates, %d certified operations that do not apply", end.halted, end.unfit)
 		}
+		certified += end.certified
 	})
+	if certified == 0 {
+		t.Error("nothing was certified: the test shows nothing")
+	}
 }
 
 // [LED-14] With more hostile stake replicas still agree, money is conserved, and only the guilty are named.
 func TestHostileMajority(t *testing.T) {
-	halted := 0
-	rapid.Check(t, func(rt *rapid.T) { halted += run(rt, 1.1) })
-	if halted == 0 {
-		t.Error("no run had two certificates: the test shows nothing")
+	halted, accused := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		end := run(rt, 1.1, flaws{})
+		halted, accused = halted+end.halted, accused+end.accusedBad
+	})
+	if halted == 0 || accused == 0 {
+		t.Errorf("%d places with two certificates, %d accused: the test shows nothing", halted, accused)
+	}
+}
+
+// [LED-101] The rules are needed: with votes for single operations one is certified that
+// can never be applied, and with a quorum of half the stake rivals are both certified.
+func TestNegativeControls(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		flaws   flaws
+		applied int
+		unfit   int
+	}{
+		{"votes for a lane", flaws{}, 2, 0},
+		{"votes for single operations", flaws{perOp: true}, 0, 1},
+	} {
+		g := newGenesis(1, 1, 1, 1)
+		r := newReplica(t, g, -1)
+		r.flaws = tt.flaws
+		first := transfer(who('a'), 1, ledger.OpID{}, who('b'), 5)
+		second := transfer(who('a'), 2, first.ID(), who('b'), 5)
+		add(t, r, first)
+		add(t, r, second)
+		for w := range uint16(2) {
+			add(t, r, frame(g, w, nil, first.ID(), second.ID()))
+		}
+		add(t, r, frame(g, 2, nil, second.ID())) // a hostile witness leaves out the first
+		applied, unfit := 0, 0
+		for _, e := range r.entries { // order-free: counts
+			if e.applied {
+				applied++
+			} else if e.certified {
+				unfit++
+			}
+		}
+		if applied != tt.applied || unfit != tt.unfit {
+			t.Errorf("%s: %d applied, %d certified that cannot be; want %d, %d", tt.name, applied, unfit, tt.applied, tt.unfit)
+		}
+	}
+	for half, want := range map[bool]int{false: 0, true: 2} {
+		g := newGenesis(4, 4, 3)
+		r := newReplica(t, g, -1)
+		r.flaws.half = half
+		left := transfer(who('a'), 1, ledger.OpID{}, who('b'), 900)
+		right := transfer(who('a'), 1, ledger.OpID{}, who('c'), 900)
+		for _, x := range []any{
+			left, right, frame(g, 0, nil, left.ID()), frame(g, 1, nil, right.ID()),
+			frame(g, 2, nil, left.ID(), right.ID()), // hostile, with less than a third
+		} {
+			add(t, r, x)
+		}
+		if got := r.lanes[laneKey{who('a'), 0}].places[1].certified; got != want {
+			t.Errorf("quorum of half %v: %d rivals certified, want %d", half, got, want)
+		}
 	}
 }
 

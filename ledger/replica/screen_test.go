@@ -12,7 +12,7 @@ import (
 // nothing. It changes nothing, and looks at no signature.
 func TestScreen(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(rt, 1.0/3)
+		w := newWorld(rt, 1.0/3, flaws{})
 		passed := 0
 		for range rapid.IntRange(20, 150).Draw(rt, "steps") {
 			w.step()

@@ -156,10 +156,9 @@ func (r *Replica) bundleVote(b *bundle) (BundleVote, bool) {
 			taken[e] = true
 			continue
 		}
-		if 2*len(v.Rejects) >= len(b.ops) {
+		if v.Rejects = append(v.Rejects, uint16(i)); 2*len(v.Rejects) > len(b.ops) {
 			return v, false
 		}
-		v.Rejects = append(v.Rejects, uint16(i))
 	}
 	return v, true
 }

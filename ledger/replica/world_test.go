@@ -147,7 +147,7 @@ type world struct {
 }
 
 // newWorld returns a world; hostile witnesses come last in the genesis.
-func newWorld(t *rapid.T, hostileShare float64) *world {
+func newWorld(t *rapid.T, hostileShare float64, f flaws) *world {
 	n := rapid.IntRange(1, 6).Draw(t, "witnesses")
 	stakes := make([]ledger.Amount, n)
 	var total, bad ledger.Amount
@@ -167,6 +167,9 @@ func newWorld(t *rapid.T, hostileShare float64) *world {
 		w.replicas = append(w.replicas, newReplica(t, w.g, i))
 	}
 	w.replicas = append(w.replicas, newReplica(t, w.g, -1))
+	for _, r := range w.replicas {
+		r.flaws = f
+	}
 	return w
 }
 

@@ -145,11 +145,11 @@ func (s *Store) checkMeta(ctx context.Context, network p2p.Network) (fresh bool,
 		return true, nil
 	}
 	if err != nil {
-		return false, corrupt(s.dir, err)
+		return false, unusable(s.dir, err)
 	}
 	have, err := s.codec.open(metaKey, sealed)
 	if err != nil {
-		return false, corrupt(s.dir, err)
+		return false, unusable(s.dir, err)
 	}
 	if !bytes.Equal(have, want) {
 		return false, fmt.Errorf("open store %s: %w: choose another directory, or the genesis it was made with",
@@ -169,7 +169,7 @@ func (s *Store) scan(ctx context.Context, f func(key string, sealed []byte) erro
 		LowerBound: []byte(recordPrefix), UpperBound: []byte("/r0"), // '0' follows '/'
 	})
 	if err != nil {
-		return corrupt(s.dir, err)
+		return unusable(s.dir, err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
@@ -184,7 +184,7 @@ func (s *Store) scan(ctx context.Context, f func(key string, sealed []byte) erro
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return corrupt(s.dir, err)
+		return unusable(s.dir, err)
 	}
 	return ctx.Err()
 }

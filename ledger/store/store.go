@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -46,15 +48,20 @@ type Record struct {
 
 // A Store keeps records. Its methods may be called from any goroutine.
 type Store struct {
-	dir  string // for messages
-	lock *pebble.Lock
+	dir      string // for messages
+	readOnly bool   // nothing is written
+	lock     *pebble.Lock
 
 	mu     sync.RWMutex // held for reading while data is used
 	data   ds.Batching
 	disk   *pebble.DB // below data, nil in memory
 	codec  *codec
 	closed bool
-	fault  atomic.Pointer[error] // Pebble could not write, and must be asked for nothing more
+
+	// When Pebble could not write it must be asked for nothing more: fault says why,
+	// and failed is closed.
+	fault  atomic.Pointer[error]
+	failed chan struct{}
 }
 
 // Pebble is kept small, because a full node is to idle under 80 MB. Records are
@@ -72,17 +79,32 @@ func Open(dir string, network p2p.Network, log *slog.Logger) (*Store, error) {
 	return openFS(dir, network, log, vfs.Default)
 }
 
+// OpenReadOnly opens a store that is there, and changes nothing in it. Its errors are
+// those of Open; it fails with fs.ErrNotExist when there is no store.
+func OpenReadOnly(dir string, network p2p.Network, log *slog.Logger) (*Store, error) {
+	if marks, err := filepath.Glob(filepath.Join(dir, "MANIFEST-*")); err != nil || len(marks) == 0 {
+		return nil, fmt.Errorf("open store %s: no store is there: %w", dir, fs.ErrNotExist)
+	}
+	return openLocking(&Store{dir: dir, readOnly: true}, network, log, vfs.Default)
+}
+
 // openFS is Open on a file system.
 func openFS(dir string, network p2p.Network, log *slog.Logger, fs vfs.FS) (*Store, error) {
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	return openLocking(&Store{dir: dir}, network, log, fs)
+}
+
+// openLocking locks the directory of a store and opens it.
+func openLocking(s *Store, network p2p.Network, log *slog.Logger, fs vfs.FS) (*Store, error) {
+	dir := s.dir
 	lock, err := pebble.LockDirectory(dir, fs)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w: stop it, or choose another directory: %w", dir, ErrInUse, err)
 	}
-	s, err := openLocked(dir, network, log, fs, lock)
-	if err != nil {
+	s.lock = lock
+	if err := s.openLocked(network, log, fs); err != nil {
 		_ = lock.Close() // the reason for giving up matters more
 		return nil, err
 	}
@@ -90,20 +112,23 @@ func openFS(dir string, network p2p.Network, log *slog.Logger, fs vfs.FS) (*Stor
 }
 
 // openLocked opens a store whose directory is locked.
-func openLocked(
-	dir string, network p2p.Network, log *slog.Logger, fs vfs.FS, lock *pebble.Lock,
-) (s *Store, err error) {
-	defer func() { // Pebble panics on some damaged files
-		if p := recover(); p != nil {
-			s, err = nil, corrupt(dir, fmt.Errorf("open: %v", p))
-		}
-	}()
+func (s *Store) openLocked(network p2p.Network, log *slog.Logger, fs vfs.FS) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s = &Store{dir: dir, lock: lock, codec: newCodec()}
+	s.codec, s.failed = newCodec(), make(chan struct{})
+	err := s.guard(func() error { return s.openNetwork(network, &watchedFS{fs, s.fail}, log) })
+	if err != nil {
+		s.codec.close()
+		return unusable(s.dir, err)
+	}
+	return nil
+}
+
+// openNetwork opens Pebble and looks whose the store is.
+func (s *Store) openNetwork(network p2p.Network, fs vfs.FS, log *slog.Logger) error {
 	if err := s.openDisk(fs, log); err != nil {
-		return nil, err
+		return err
 	}
 	fresh, err := s.checkMeta(context.Background(), network)
 	if err == nil && fresh {
@@ -111,14 +136,13 @@ func openLocked(
 		// damage reads as the end of the log. The second log is in the new one.
 		err = s.data.Close()
 		if err == nil {
-			err = s.openDisk(fs, log)
+			return s.openDisk(fs, log)
 		}
 	}
 	if err != nil {
 		_ = s.data.Close() // the reason for giving up matters more
-		return nil, err
 	}
-	return s, nil
+	return err
 }
 
 // openDisk opens Pebble.
@@ -127,28 +151,58 @@ func (s *Store) openDisk(fs vfs.FS, log *slog.Logger) error {
 	defer cache.Unref() // Pebble holds on to it
 	data, err := pebbleds.NewDatastore(s.dir, pebbleds.WithPebbleWriteOptions(pebble.Sync),
 		pebbleds.WithPebbleOpts(&pebble.Options{
-			FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
-			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log},
+			ReadOnly: s.readOnly, FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log, s.fail},
 			DisableTableStats: true, // over a damaged table their collector spins for ever; they only guide compactions
 			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
-				BackgroundError: func(err error) { // Pebble tries again at once, and would for ever
-					if s.fault.CompareAndSwap(nil, &err) {
-						log.Error("store cannot write", "error", err)
-					}
-				},
-				DataCorruption: func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
+				BackgroundError: s.fail, // Pebble tries again at once, and would for ever
+				DataCorruption:  func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
 			},
 		}))
 	if err != nil {
-		return corrupt(s.dir, err)
+		return err
 	}
 	s.data, s.disk = data, data.DB
 	return nil
 }
 
+// fail takes note that Pebble cannot write. The first reason counts.
+func (s *Store) fail(err error) {
+	if s.fault.CompareAndSwap(nil, &err) {
+		close(s.failed)
+	}
+}
+
+// guard runs f, which calls Pebble, and returns its error. Where a disk fails a call
+// of Pebble does not come back: see watchedFS. So f has a goroutine of its own, which
+// is left alone once there is a fault: the process ends then.
+func (s *Store) guard(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			switch p := recover().(type) {
+			case nil:
+			case error:
+				done <- p
+			default: // on some damaged files
+				done <- fmt.Errorf("pebble: %v", p)
+			}
+		}()
+		done <- f()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.failed:
+		return *s.fault.Load()
+	}
+}
+
 // OpenMemory returns an empty store that forgets everything when it is closed.
 func OpenMemory() *Store {
-	return &Store{dir: "in memory", data: dssync.MutexWrap(ds.NewMapDatastore()), codec: newCodec()}
+	return &Store{
+		dir: "in memory", data: dssync.MutexWrap(ds.NewMapDatastore()), codec: newCodec(), failed: make(chan struct{}),
+	}
 }
 
 // Write makes the batch durable, all of it or nothing. Where it has two records
@@ -158,6 +212,9 @@ func (s *Store) Write(ctx context.Context, batch []Record) error {
 	defer s.mu.RUnlock()
 	if s.closed {
 		return fmt.Errorf("write to store %s: %w", s.dir, ErrClosed)
+	}
+	if s.readOnly {
+		return fmt.Errorf("write to store %s: it is open to be read only", s.dir)
 	}
 	if fault := s.fault.Load(); fault != nil {
 		return fmt.Errorf("write to store %s, after an earlier fault: %w", s.dir, *fault)
@@ -171,26 +228,11 @@ func (s *Store) Write(ctx context.Context, batch []Record) error {
 			return fmt.Errorf("write to store %s: %w", s.dir, err)
 		}
 	}
-	if err := commit(ctx, b); err != nil {
-		s.fault.CompareAndSwap(nil, &err)
+	if err := s.guard(func() error { return b.Commit(ctx) }); err != nil {
+		s.fail(err)
 		return fmt.Errorf("write to store %s: %w", s.dir, err)
 	}
 	return nil
-}
-
-// commit makes a batch durable. Pebble panics where its log cannot be written, on a
-// full disk say; that is the world misbehaving, and so an error here.
-func commit(ctx context.Context, b ds.Batch) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			cause, ok := p.(error)
-			if !ok {
-				panic(p)
-			}
-			err = cause
-		}
-	}()
-	return b.Commit(ctx)
 }
 
 // add adds a record to a batch.
@@ -220,10 +262,10 @@ func (s *Store) Load(ctx context.Context) ([]Record, error) {
 	err := s.scan(ctx, func(key string, sealed []byte) error {
 		r, err := recordOf(key)
 		if err != nil {
-			return corrupt(s.dir, err)
+			return unusable(s.dir, err)
 		}
 		if r.Value, err = s.codec.open(key, sealed); err != nil {
-			return corrupt(s.dir, err)
+			return unusable(s.dir, err)
 		}
 		out = append(out, r)
 		return nil
@@ -243,8 +285,8 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	var err error
-	if s.fault.Load() == nil { // else a flush would end the process; all that was written is on disk
-		err = s.data.Close()
+	if s.fault.Load() == nil { // else Pebble may hang; all that was written is on disk
+		err = s.guard(s.data.Close)
 	}
 	s.codec.close()
 	if s.lock != nil {
@@ -256,14 +298,24 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// corrupt says that the store in dir is damaged and what to do.
-func corrupt(dir string, err error) error {
+// unusable says why the store in dir cannot be opened or read: because it is damaged,
+// and then what to do, unless there is a reason that leaves what it holds alone.
+func unusable(dir string, err error) error {
+	if isFault(err) {
+		return fmt.Errorf("store %s: %w", dir, err)
+	}
+	if errors.Is(err, ErrForeign) || errors.Is(err, ErrCorrupt) {
+		return err
+	}
 	return fmt.Errorf("%w: %s: move the directory away and start again, the node then fetches the ledger "+
 		"from its peers; if it was a witness it must not vote again under its key: %w", ErrCorrupt, dir, err)
 }
 
 // pebbleLog hands Pebble's words on.
-type pebbleLog struct{ log *slog.Logger }
+type pebbleLog struct {
+	log  *slog.Logger
+	fail func(error)
+}
 
 // Infof implements pebble.Logger.
 func (l pebbleLog) Infof(format string, args ...any) {
@@ -275,13 +327,15 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 	l.log.Error("pebble", "text", fmt.Sprintf(format, args...))
 }
 
-// Fatalf implements pebble.Logger. Pebble calls it when it cannot keep what it
-// promised; a node that cannot remember must stop.
+// Fatalf implements pebble.Logger. Pebble calls it, on any of its goroutines, when it
+// cannot keep what it promised, and must not get control back. A node that cannot
+// remember must stop: whoever waits for Pebble is told, and ends the process.
 func (l pebbleLog) Fatalf(format string, args ...any) {
 	for _, arg := range args {
 		if err, ok := arg.(error); ok {
-			panic(fmt.Errorf("pebble: %w", err))
+			l.fail(fmt.Errorf("pebble: %w", err))
 		}
 	}
-	panic("store: pebble: " + fmt.Sprintf(format, args...))
+	l.fail(fmt.Errorf("pebble: "+format, args...))
+	select {}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,7 +20,12 @@ import (
 )
 
 // TestMain fails when a store leaves a goroutine behind.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(aloneKey) != "" {
+		os.Exit(m.Run())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var network = p2p.Network{1}
 
@@ -349,6 +356,61 @@ func TestRefusals(t *testing.T) {
 	if _, err := Open(filepath.Join(file, "x"), network, nil); err == nil {
 		t.Fatal("opened a store below a file")
 	}
+}
+
+// [LED-73] A store is opened to be read only when it is there, and nothing in it changes.
+func TestReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := OpenReadOnly(dir, network, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("open where no store is: %v", err)
+	}
+	s := newStore(t, dir)
+	want := Record{1, []byte("k"), []byte("v")}
+	if err := s.Write(t.Context(), []Record{want}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenReadOnly(dir, network, nil); !errors.Is(err, ErrInUse) {
+		t.Fatalf("open a store in use: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
+	if _, err := OpenReadOnly(dir, p2p.Network{2}, nil); !errors.Is(err, ErrForeign) {
+		t.Fatalf("open as another network: %v", err)
+	}
+	r, err := OpenReadOnly(dir, network, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRecords(t, r, want)
+	if err := r.Write(t.Context(), []Record{want}); err == nil {
+		t.Error("a store that is only read was written to")
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := contents(t, dir); !maps.Equal(before, after) {
+		t.Errorf("files have changed: %d, then %d", len(before), len(after))
+	}
+}
+
+// contents returns the files of a folder by name.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[e.Name()] = string(b)
+	}
+	return out
 }
 
 func BenchmarkWrite(b *testing.B) {

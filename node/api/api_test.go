@@ -61,6 +61,8 @@ func (d deaf) Ask(ctx context.Context, _ func(*machine.Machine)) error {
 
 func (d deaf) Submit(ctx context.Context, _ machine.Job) error { return d.Ask(ctx, nil) }
 
+func (d deaf) Pay(ctx context.Context, _ machine.Pay) error { return d.Ask(ctx, nil) }
+
 // A rig is a running server and a client of it.
 type rig struct {
 	*api.Client

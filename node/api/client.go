@@ -95,6 +95,38 @@ func (c *Client) Ledger(ctx context.Context, account p2p.PeerID) (Ledger, error)
 	return get[Ledger](ctx, c, where)
 }
 
+// History returns at most limit applied operations of an account, or for it, the
+// newest first; of all accounts when it is zero.
+func (c *Client) History(ctx context.Context, account p2p.PeerID, limit int) ([]Entry, error) {
+	where := fmt.Sprintf("/v1/ledger/history?limit=%d", limit)
+	if !account.IsZero() {
+		where += "&account=" + account.String()
+	}
+	out, err := get[History](ctx, c, where)
+	return out.Entries, err
+}
+
+// Prove returns a proof of what a lane of an account holds. Its Check must be called:
+// the node is not to be trusted.
+func (c *Client) Prove(ctx context.Context, account p2p.PeerID, lane uint8) (LaneProof, error) {
+	return get[LaneProof](ctx, c, fmt.Sprintf("/v1/ledger/proof?account=%v&lane=%d", account, lane))
+}
+
+// Pay orders payments and returns the id of the order once the node has it on disk.
+// With an id in the order it can be repeated without paying twice.
+func (c *Client) Pay(ctx context.Context, o PayOrder) (Ticket, error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return Ticket{}, fmt.Errorf("order to pay: %w", err)
+	}
+	return call[Ticket](ctx, c, http.MethodPost, "/v1/payments", bytes.NewReader(body))
+}
+
+// Payments returns how an order to pay stands: counts only, or each payment as well.
+func (c *Client) Payments(ctx context.Context, id p2p.Digest, brief bool) (Payments, error) {
+	return get[Payments](ctx, c, fmt.Sprintf("/v1/payments/%v?brief=%v", id, brief))
+}
+
 // Devices returns all devices of the network, by class and owner.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
 	out, err := get[Devices](ctx, c, "/v1/devices")

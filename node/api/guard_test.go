@@ -156,8 +156,9 @@ func TestDocument(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"get /v1/blobs/{digest}", "get /v1/devices", "get /v1/events", "get /v1/jobs", "get /v1/jobs/{id}",
-		"get /v1/ledger", "get /v1/openapi.json", "get /v1/outputs/{digest}", "get /v1/status",
-		"post /v1/jobs", "post /v1/stop", "put /v1/blobs",
+		"get /v1/ledger", "get /v1/ledger/history", "get /v1/ledger/proof", "get /v1/openapi.json",
+		"get /v1/outputs/{digest}", "get /v1/payments/{id}", "get /v1/status", "post /v1/jobs",
+		"post /v1/payments", "post /v1/stop", "put /v1/blobs",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("paths %v, want %v", got, want)

@@ -26,6 +26,8 @@ const (
 	CodeTooLarge     Code = "too_large"            // 413
 	CodeInvalid      Code = "invalid"              // 422: a field has a value that it cannot have
 	CodeBadJob       Code = "bad_job"              // 422: the order cannot be met on this network
+	CodeBadPayment   Code = "bad_payment"          // 422: the payments cannot be made
+	CodeUnknownPay   Code = "unknown_payment"      // 404: no order to pay of the id
 	CodeNotManifest  Code = "not_a_manifest"       // 422: the file is not the manifest of an output
 	CodeInternal     Code = "internal"             // 500
 	CodeUnreadable   Code = "unreadable_blob"      // 500: the file is corrupt, or its disk is

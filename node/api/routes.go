@@ -46,6 +46,13 @@ func (s *Server) register(api huma.API) {
 	}
 	huma.Register(api, get("status", "/v1/status", "How the node stands"), s.status)
 	huma.Register(api, get("ledger", "/v1/ledger", "Root, supply and one account"), s.ledger)
+	huma.Register(api, get("history", "/v1/ledger/history", "Applied operations, the newest first"), s.history)
+	huma.Register(api, get("proof", "/v1/ledger/proof", "Proof of what a lane holds"), s.prove)
+	huma.Register(api, get("payments", "/v1/payments/{id}", "How an order to pay stands"), s.payments)
+	huma.Register(api, operation(api, huma.Operation{
+		OperationID: "pay", Method: http.MethodPost, Path: "/v1/payments", Summary: "Pay other accounts",
+		MaxBodyBytes: payMax, BodyReadTimeout: moveTimeout,
+	}), s.pay)
 	huma.Register(api, get("devices", "/v1/devices", "All devices with their prices"), s.devices)
 	huma.Register(api, get("jobs", "/v1/jobs", "The node's jobs"), s.jobs)
 	huma.Register(api, get("job", "/v1/jobs/{id}", "How a job stands"), s.job)

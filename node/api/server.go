@@ -37,6 +37,8 @@ type Node interface {
 	// Submit hands the machine a job. An error of another kind than the context's
 	// says what is wrong with the job.
 	Submit(ctx context.Context, j machine.Job) error
+	// Pay hands the machine an order to pay, and returns once it is on disk, or dropped.
+	Pay(ctx context.Context, p machine.Pay) error
 }
 
 // Files is what the server needs of a node's files. Package node/blob has it.

@@ -50,46 +50,6 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-// ledgerOf tells how a machine's ledger stands. The root costs time in proportion
-// to what has changed since it was last asked for.
-func ledgerOf(m *machine.Machine) Ledger {
-	state := m.Replica().State()
-	sup := state.Supply()
-	return Ledger{
-		Root: state.Root(), Applied: state.Applied(), Pending: m.Replica().PendingLen(),
-		Supply: Supply{
-			Lanes: sup.Lanes, Credits: sup.Credits, Escrowed: sup.Escrowed, Pots: sup.Pots,
-			Bonded: sup.Bonded, Burned: sup.Burned, Total: sup.Total,
-		},
-		SupplyOK: state.Conserved(),
-	}
-}
-
-// A ledgerQuery may ask for one account.
-type ledgerQuery struct {
-	Account p2p.PeerID `query:"account" pattern:"^[0-9a-f]{64}$" doc:"an account to show"`
-}
-
-func (s *Server) ledger(ctx context.Context, in *ledgerQuery) (*reply[Ledger], error) {
-	var out Ledger
-	err := s.ask(ctx, func(m *machine.Machine) {
-		out = ledgerOf(m)
-		if in.Account.IsZero() {
-			return
-		}
-		state := m.Replica().State()
-		a := Account{ID: in.Account, Balance: state.Balance(in.Account), Bond: state.BondOf(in.Account)}
-		for _, c := range state.Unclaimed(in.Account) {
-			a.Unclaimed += c.Amount // at most Balance
-		}
-		out.Account = &a
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &reply[Ledger]{out}, nil
-}
-
 func (s *Server) devices(ctx context.Context, _ *struct{}) (*reply[Devices], error) {
 	out := Devices{Devices: []Device{}}
 	err := s.ask(ctx, func(m *machine.Machine) {

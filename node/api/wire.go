@@ -68,35 +68,6 @@ type Counts struct {
 	Refused uint64 `json:"refused" doc:"messages that arrived broken, too large, or against the rules"`
 }
 
-// A Ledger tells how a node's copy of the ledger stands.
-type Ledger struct {
-	Root     p2p.Digest `json:"root" doc:"equal on all nodes that have applied the same operations"`
-	Applied  uint64     `json:"applied" doc:"operations"`
-	Pending  int        `json:"pending" doc:"operations without a certificate"`
-	Supply   Supply     `json:"supply"`
-	SupplyOK bool       `json:"supply_ok" doc:"there is as much money as at genesis"`
-	Account  *Account   `json:"account,omitempty" doc:"the account that was asked for"`
-}
-
-// A Supply says where all money is.
-type Supply struct {
-	Lanes    ledger.Amount `json:"lanes"`
-	Credits  ledger.Amount `json:"credits"`
-	Escrowed ledger.Amount `json:"escrowed"`
-	Pots     ledger.Amount `json:"pots"`
-	Bonded   ledger.Amount `json:"bonded"`
-	Burned   ledger.Amount `json:"burned"`
-	Total    ledger.Amount `json:"total"`
-}
-
-// An Account is what one account has.
-type Account struct {
-	ID        p2p.PeerID    `json:"id"`
-	Balance   ledger.Amount `json:"balance" doc:"lanes and unclaimed credits"`
-	Unclaimed ledger.Amount `json:"unclaimed"`
-	Bond      ledger.Amount `json:"bond"`
-}
-
 // A Device is one provider's capacity of one class.
 type Device struct {
 	Owner    p2p.PeerID    `json:"owner"`

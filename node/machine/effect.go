@@ -157,6 +157,8 @@ const (
 	RecordJob      RecordKind = 4 // job that this node ordered, by job
 	RecordPurchase RecordKind = 5 // lease that this node pays, by lease
 	RecordTask     RecordKind = 6 // task that somebody has or had, by job and index
+	RecordPay      RecordKind = 7 // order to pay, by order
+	RecordPaid     RecordKind = 8 // payment that was signed or refused, by order and index
 	RecordBundle   RecordKind = 9 // operations that were voted for together, by bundle
 )
 

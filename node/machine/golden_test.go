@@ -63,7 +63,14 @@ func examples() []Record {
 		lease: none, client: peer, phase: saleClosing, reason: market.EndClientStop,
 		report: market.Report{Lease: none, Phase: market.PhaseFailed, Source: market.ExitProvider, Text: "no"},
 	}
-	return []Record{j.record(), waiting.record(), done.record(), bought.record(), sold.record(), refused.record()}
+	paying := &payorder{
+		id: p2p.Sum("golden/pay"), payments: []Payment{{peer, 1}, {peer, 2}, {peer, 3}}, number: 3,
+		ends: []payend{{}, {op: lease}, {refused: ledger.InsufficientBalance}},
+	}
+	return []Record{
+		j.record(), waiting.record(), done.record(), bought.record(), sold.record(), refused.record(),
+		paying.record(), paying.paidRecord(1), paying.paidRecord(2),
+	}
 }
 
 // vectors returns all examples.
@@ -150,6 +157,10 @@ func again(m *Machine, r Record) Record {
 		return m.purchases[ledger.OpID(id)].record()
 	case RecordSale:
 		return m.sales[ledger.OpID(id)].record()
+	case RecordPay:
+		return m.wallet.byID[id].record()
+	case RecordPaid:
+		return m.wallet.byID[id].paidRecord(int(r.Key[35]))
 	default:
 		return Record{}
 	}

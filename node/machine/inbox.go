@@ -212,7 +212,7 @@ func (m *Machine) bundleTaken(from p2p.PeerID, out replica.Outcome) {
 func (m *Machine) takeFrame(from p2p.PeerID, f *replica.Frame) {
 	signed, out := m.replica.ScreenFrame(f)
 	if out != 0 {
-		m.frameTaken(f, out)
+		m.frameTaken(out)
 		return
 	}
 	m.arrived(letter{from: from, frame: f, key: signed, signed: []p2p.Signed{signed}})
@@ -259,7 +259,7 @@ func (m *Machine) add(a *letter) (news bool) {
 		if a.ok {
 			out = m.replica.AddFrame(a.frame)
 		}
-		m.frameTaken(a.frame, out)
+		m.frameTaken(out)
 		return out == replica.Added || out == replica.Parked
 	case a.bundle != nil:
 		out := replica.Refused
@@ -294,7 +294,7 @@ func (m *Machine) opTaken(op *ledger.Op, out replica.Outcome, r ledger.Result) {
 }
 
 // frameTaken notes what became of a frame.
-func (m *Machine) frameTaken(f *replica.Frame, out replica.Outcome) {
+func (m *Machine) frameTaken(out replica.Outcome) {
 	switch out {
 	case replica.Refused:
 		m.note(Note{Fact: FactRefused, Text: "frame: it is not what a witness of this network signs"})

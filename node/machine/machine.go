@@ -51,6 +51,8 @@ type Machine struct {
 	purchases map[ledger.OpID]*purchase
 	unsettled map[ledger.OpID]*purchase // those of them that are not closed
 	jobs      map[p2p.Digest]*job
+	wallet    wallet
+	log       []*ledger.Op // applied, in the order in which this node did
 	storms    map[ledger.Slot]*storm
 	audits    map[ledger.OpID]*audit
 	passed    map[passedKey]uint32 // storms that were noted as passed
@@ -97,6 +99,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 	}
 	m.beacon = ledger.GenesisBeacon(m.network)
 	m.beats = newBeats()
+	m.wallet = newWallet()
 	m.leases = market.NewContract(&g.Market, cfg.Crypto.Verify)
 	m.proofs = proofs.NewContract(&g.Proofs, m.network, &g.Ledger, cfg.Crypto.VerifyVRF)
 	var err error
@@ -137,6 +140,8 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		delete(m.peers, ev.Peer)
 	case Submit:
 		m.submit(ev.Job)
+	case Pay:
+		m.takePay(ev)
 	case JobStarted:
 		m.jobStarted(ev.Lease)
 	case JobDone:
@@ -233,6 +238,7 @@ func (m *Machine) settle() {
 	for {
 		applied := m.replica.TakeApplied()
 		for _, a := range applied {
+			m.logApplied(a)
 			if a.Result != ledger.OK {
 				m.note(Note{Fact: FactEvidence, Peer: a.Op.Account, Lease: a.Op.ID(), Text: a.Result.String()})
 				continue
@@ -245,6 +251,7 @@ func (m *Machine) settle() {
 		m.due.outbox = time.Time{}
 		m.outbox()
 	}
+	m.feedWallet()
 	m.keep()
 	for _, ev := range m.replica.TakeCaught() {
 		m.note(Note{Fact: FactEvidence, Peer: ev.Account, Text: ev.Offence.String()})
@@ -264,6 +271,7 @@ func (m *Machine) applied(op *ledger.Op) {
 		m.foreign = append(m.foreign, record)
 	}
 	delete(m.beats.voted, id)
+	delete(m.wallet.byOp, id)
 	switch op.Kind {
 	case ledger.KindDeviceRegister:
 		if op.Account == m.cfg.Self {

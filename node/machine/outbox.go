@@ -244,6 +244,7 @@ func (m *Machine) landed(op *ledger.Op) bool {
 // again.
 func (m *Machine) lost(id ledger.OpID) {
 	m.save(Record{Kind: RecordOp, Key: opKey(id)})
+	m.paymentLost(id)
 	if p := m.purchases[id]; p != nil {
 		m.forgetPurchase(p)
 		m.save(Record{Kind: RecordPurchase, Key: opKey(id)})

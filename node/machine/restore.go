@@ -28,18 +28,21 @@ func (m *Machine) restore(saved Snapshot) error {
 			return err
 		}
 	}
-	for _, kind := range [...]RecordKind{RecordJob, RecordTask, RecordPurchase, RecordSale} {
+	for _, kind := range [...]RecordKind{RecordJob, RecordTask, RecordPurchase, RecordSale, RecordPay, RecordPaid} {
 		for _, rec := range saved {
 			if err := m.remember(rec, kind); err != nil {
 				return rec.wrap(err)
 			}
 		}
 	}
-	m.replica.TakeApplied()
+	for _, a := range m.replica.TakeApplied() {
+		m.logApplied(a)
+	}
 	m.replica.TakeKept()
 	m.replica.TakeLinked()
 	m.restoreLanes()
 	m.restoreTasks()
+	m.restoreWallet()
 	return nil
 }
 
@@ -126,7 +129,9 @@ func (p *past) read(rec Record, witnesses []ledger.Witness) ([]p2p.Signed, error
 		}
 		p.frames[f.Witness] = append(p.frames[f.Witness], f)
 		return []p2p.Signed{{Key: witnesses[f.Witness].Account, Digest: f.ID(), Sig: f.Sig}}, nil
-	default:
+	case RecordSale, RecordJob, RecordPurchase, RecordTask, RecordPay, RecordPaid:
+		return nil, nil
+	default: // remember refuses it
 		return nil, nil
 	}
 }
@@ -227,6 +232,10 @@ func (m *Machine) remember(rec Record, kind RecordKind) error {
 		s := takeSale(r)
 		m.sales[s.lease] = s
 		return r.Close()
+	case RecordPay:
+		return m.rememberPay(rec.Key, r)
+	case RecordPaid:
+		return m.rememberPaid(rec.Key, r)
 	case RecordFrame, RecordOp, RecordBundle: // are there already
 		return nil
 	default:

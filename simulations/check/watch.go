@@ -20,9 +20,10 @@ type watched struct {
 	frames    map[numbered]p2p.Digest // frames that were published
 	votes     map[vote]ledger.OpID    // what each witness voted for in each place
 	slots     map[ledger.OpID]place   // where an operation stands
-	blind     []blindVote             // votes for operations that were not published yet
-	promised  map[ledger.OpID]uint64  // seconds of the largest voucher that was sent, by lease
-	facts     map[machine.Fact]int    // notes, counted
+	bundles   map[replica.BundleID][]ledger.OpID
+	blind     []blindVote            // votes for operations that were not published yet
+	promised  map[ledger.OpID]uint64 // seconds of the largest voucher that was sent, by lease
+	facts     map[machine.Fact]int   // notes, counted
 }
 
 // A numbered is one frame's place in the row of its witness.
@@ -50,6 +51,7 @@ func newWatched() watched {
 		frames:   make(map[numbered]p2p.Digest),
 		votes:    make(map[vote]ledger.OpID),
 		slots:    make(map[ledger.OpID]place),
+		bundles:  make(map[replica.BundleID][]ledger.OpID),
 		promised: make(map[ledger.OpID]uint64),
 		facts:    make(map[machine.Fact]int),
 	}
@@ -69,16 +71,17 @@ func (c *Checker) Watch(at time.Duration, node int, fx []machine.Effect) {
 			c.sent(f.Data)
 		case machine.Note:
 			c.noted(node, f)
-		case machine.Save, machine.RunJob, machine.StopJob, machine.Fetch, machine.Prove, machine.Open, machine.Check:
+		case machine.Save, machine.RunJob, machine.StopJob, machine.Fetch, machine.Prove, machine.Open, machine.Check,
+			machine.Verify:
 			// says nothing to others
 		}
 	}
 }
 
-// published reads operations and frames, each once however often it is repeated.
+// published reads operations, bundles and frames, each once however often it is repeated.
 func (c *Checker) published(node int, data []byte) {
 	kind, r, err := wire.Open(data)
-	if err != nil || kind != wire.KindOp && kind != wire.KindFrame {
+	if err != nil {
 		return
 	}
 	sum := p2p.SumContent(data)
@@ -87,14 +90,20 @@ func (c *Checker) published(node int, data []byte) {
 	}
 	c.watched.read[sum] = true
 	body := r.Fixed(r.Rest())
-	if kind == wire.KindOp {
+	switch kind {
+	case wire.KindOp:
 		if op, err := ledger.DecodeOp(body); err == nil {
 			c.opMade(node, op)
 		}
-		return
-	}
-	if f, err := replica.DecodeFrame(body); err == nil {
-		c.frameMade(node, f)
+	case wire.KindBundle:
+		if b, err := replica.DecodeBundle(body); err == nil {
+			c.bundleMade(node, b)
+		}
+	case wire.KindFrame:
+		if f, err := replica.DecodeFrame(body); err == nil {
+			c.frameMade(node, f)
+		}
+	default: // says nothing for the ledger
 	}
 }
 
@@ -123,6 +132,15 @@ func (c *Checker) opMade(node int, op *ledger.Op) {
 	}
 }
 
+func (c *Checker) bundleMade(node int, b *replica.Bundle) {
+	ids := make([]ledger.OpID, len(b.Ops))
+	for i, op := range b.Ops {
+		c.opMade(node, op)
+		ids[i] = op.ID()
+	}
+	c.watched.bundles[b.ID()] = ids
+}
+
 func (c *Checker) frameMade(node int, f *replica.Frame) {
 	w := &c.watched
 	id, at := f.ID(), numbered{f.Witness, f.Seq}
@@ -132,6 +150,13 @@ func (c *Checker) frameMade(node int, f *replica.Frame) {
 	w.frames[at] = id
 	for _, vote := range f.Votes {
 		c.voted(node, f.Witness, vote)
+	}
+	for _, vote := range f.Bundles { // whoever votes for a bundle has heard it, and so have we
+		for at, id := range w.bundles[vote.ID] {
+			if _, out := slices.BinarySearch(vote.Rejects, uint16(at)); !out {
+				c.voted(node, f.Witness, id)
+			}
+		}
 	}
 }
 

@@ -74,6 +74,7 @@ const (
 	sumRestart
 	sumVerify
 	sumVerified
+	sumPay
 )
 
 // eventSum returns a digest of an event's kind and content.
@@ -96,6 +97,9 @@ func eventSum(ev machine.Event) uint64 {
 	case machine.Submit:
 		f = sumSubmit
 		f.bytes(ev.Job.ID[:])
+	case machine.Pay:
+		f = sumPay
+		f.bytes(ev.ID[:])
 	case machine.JobStarted:
 		f = sumJobStarted
 		f.bytes(ev.Lease[:])
