@@ -116,7 +116,14 @@ func (r *Replica) ScreenBundle(b *Bundle) ([]*ledger.Item, Outcome) {
 // possible. Where nobody has voted for the bundle and there is no room for all of
 // it, the operations that fit are kept by themselves, and the Outcome is Refused.
 func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
-	ids := b.ids()
+	ids := make([]ledger.OpID, len(items))
+	for i, it := range items {
+		if it != nil {
+			ids[i] = it.ID
+		} else {
+			ids[i] = b.Ops[i].ID()
+		}
+	}
 	id := bundleID(ids)
 	known := r.bundles[id]
 	if known.held() {
@@ -177,6 +184,9 @@ func (r *Replica) register(id BundleID, b *bundle, entries []*entry) {
 	b.ops = entries
 	r.quiet = false
 	for i, e := range entries {
+		if e.in == nil {
+			e.in = e.spots[:0]
+		}
 		e.in = append(e.in, spot{b, uint16(i)})
 		if len(e.in) > 1 || e.single != nil {
 			r.mix(e)

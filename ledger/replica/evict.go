@@ -70,8 +70,9 @@ func (r *Replica) drop(e *entry) {
 		return
 	}
 	r.open = slices.DeleteFunc(r.open, func(o *lane) bool { return o == l })
-	delete(r.lanes, l.key)
-	if l.owner.lanes--; l.owner.lanes == 0 {
+	own := l.owner
+	own.lanes = slices.DeleteFunc(own.lanes, func(o *lane) bool { return o == l })
+	if len(own.lanes) == 0 {
 		delete(r.owners, l.key.account)
 	}
 }

@@ -93,7 +93,7 @@ func TestEvict(t *testing.T) {
 	wantAdd(t, r, junk('s', 300), Refused, ledger.Full)
 	wantAdd(t, r, register(who('x')), Refused, ledger.Full)
 	places := 0
-	for _, l := range r.lanes { // order-free: a sum
+	for _, l := range lanesOf(r) {
 		places += len(l.places)
 	}
 	if places != 7 || len(r.entries) != 9 || r.PendingLen() != 9 {

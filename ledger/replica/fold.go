@@ -118,7 +118,7 @@ func (r *Replica) try(e *entry) {
 		return
 	}
 	op := e.item.Op
-	if head, _ := r.state.Head(op.Account, op.Lane); op.Seq != head+1 {
+	if e.at.seq != e.at.lane.head+1 {
 		return // advance comes back to it
 	}
 	if r.state.ApplyItem(e.item) != ledger.OK {
@@ -130,7 +130,7 @@ func (r *Replica) try(e *entry) {
 		r.stuck = append(r.stuck, e)
 		return
 	}
-	e.applied = true
+	e.applied, e.at.lane.head = true, e.at.seq
 	if !e.reported {
 		e.reported = true
 		r.applied = append(r.applied, Applied{Op: op, Result: ledger.OK})
@@ -219,7 +219,7 @@ func (r *Replica) rebuild() {
 		if e.item == nil {
 			continue
 		}
-		e.at.lane.open = false
+		e.at.lane.open, e.at.lane.head = false, 0
 		if e.certified && e.item.Op.Seq == 1 { // advance comes to the others
 			r.ready = append(r.ready, e)
 		}

@@ -73,13 +73,12 @@ func (r *Replica) judgeVote(l *link, e *entry) {
 // voted for.
 func (r *Replica) allowed(w uint16, e *entry) bool {
 	l := e.at.lane
-	head, _ := r.state.Head(l.key.account, l.key.lane)
-	if e.at.seq <= head { // a rival is applied: see VoteConflict
+	if e.at.seq <= l.head { // a rival is applied: see VoteConflict
 		return true
 	}
 	var before []*ledger.Item
 	last := e
-	for last.at.seq > head+1 {
+	for last.at.seq > l.head+1 {
 		prev := r.entries[last.item.Op.Prev]
 		if prev == nil || prev.item == nil || prev.at.lane != l || prev.at.seq+1 != last.at.seq {
 			return false

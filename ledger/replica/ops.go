@@ -16,14 +16,31 @@ type laneKey struct {
 type lane struct {
 	key     laneKey
 	owner   *owner
+	head    uint64 // sequence number of its last applied operation, as in the state
 	places  map[uint64]*place
 	open    bool     // in Replica.open
 	checked uint64   // 1 + State.Applied when nothing in it was last found votable
 	rivalry []*place // those with two operations, or that had
 }
 
-// An owner counts what an account has in a replica.
-type owner struct{ pending, lanes int }
+// An owner is what a replica holds of an account.
+type owner struct {
+	pending int // operations
+	lanes   []*lane
+}
+
+// lane returns a lane, nil if nothing of it is held.
+func (o *owner) lane(l ledger.Lane) *lane {
+	if o == nil {
+		return nil
+	}
+	for _, at := range o.lanes {
+		if at.key.lane == l {
+			return at
+		}
+	}
+	return nil
+}
 
 // A place holds the rivals for one sequence number of a lane.
 type place struct {
@@ -41,6 +58,7 @@ type entry struct {
 	last      *entry       // that it follows in its lane, once it was looked up
 	at        *place       // set with item
 	in        []spot       // bundles that hold it
+	spots     [1]spot      // of in, as long as there is no more than one
 	single    *tally       // votes for it by itself; nil: none
 	first     *link        // frame that was first to vote for it by itself
 	sponsor   uint16       // witness whose vote made the entry, while it is missing
@@ -128,15 +146,19 @@ func (r *Replica) room(item *ledger.Item) ledger.Result {
 
 // admits says whether the place of an operation leaves room for it.
 func (r *Replica) admits(op *ledger.Op, stranger bool) ledger.Result {
-	head, _ := r.state.Head(op.Account, op.Lane)
 	own := r.owners[op.Account]
+	l := own.lane(op.Lane)
+	var head uint64
+	if l != nil {
+		head = l.head
+	}
 	switch {
 	case op.Seq <= head:
 		return ledger.Stale
 	case op.Seq-head > r.cfg.Limits.Ahead, stranger && own != nil && own.pending >= r.cfg.Limits.PerAccount:
 		return ledger.Full
 	}
-	if l := r.lanes[laneKey{op.Account, op.Lane}]; stranger && l != nil {
+	if stranger && l != nil {
 		if p := l.places[op.Seq]; p != nil && len(p.rivals) >= 2 {
 			return ledger.Equivocation
 		}
@@ -211,17 +233,15 @@ func (r *Replica) backedAbove(e *entry) bool {
 
 // placeOf returns the place of an operation, made if need be.
 func (r *Replica) placeOf(op *ledger.Op) *place {
-	key := laneKey{op.Account, op.Lane}
-	l := r.lanes[key]
+	own := r.owners[op.Account]
+	if own == nil {
+		own = &owner{}
+		r.owners[op.Account] = own
+	}
+	l := own.lane(op.Lane)
 	if l == nil {
-		own := r.owners[op.Account]
-		if own == nil {
-			own = &owner{}
-			r.owners[op.Account] = own
-		}
-		own.lanes++
-		l = &lane{key: key, owner: own, places: map[uint64]*place{}}
-		r.lanes[key] = l
+		l = &lane{key: laneKey{op.Account, op.Lane}, owner: own, places: map[uint64]*place{}}
+		own.lanes = append(own.lanes, l)
 	}
 	p := l.places[op.Seq]
 	if p == nil {
@@ -246,7 +266,7 @@ func (r *Replica) found(e *entry) {
 // await makes an uncertified operation pending, and its lane one to look at.
 func (r *Replica) await(e *entry) {
 	l := e.at.lane
-	if head, _ := r.state.Head(l.key.account, l.key.lane); e.at.seq <= head {
+	if e.at.seq <= l.head {
 		return
 	}
 	e.pending = true

@@ -115,7 +115,6 @@ type Replica struct {
 
 	entries     map[ledger.OpID]*entry
 	bundles     map[BundleID]*bundle
-	lanes       map[laneKey]*lane
 	owners      map[ledger.Account]*owner
 	strays      []*entry // pending operations without a vote, and some that were
 	pending     int      // operations held, not certified, place not taken
@@ -175,7 +174,6 @@ func New(cfg Config) (*Replica, error) {
 		waits:     map[p2p.Digest][]*link{},
 		entries:   map[ledger.OpID]*entry{},
 		bundles:   map[BundleID]*bundle{},
-		lanes:     map[laneKey]*lane{},
 		owners:    map[ledger.Account]*owner{},
 		missing:   map[ledger.OpID]*entry{},
 		absent:    map[BundleID]*bundle{},

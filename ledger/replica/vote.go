@@ -83,9 +83,8 @@ func (r *Replica) choose(limit int) []*entry {
 // chooseIn returns what to vote for in a lane, and whether something stands in the
 // lane that may be chosen later.
 func (r *Replica) chooseIn(l *lane, limit int) (out []*entry, more bool) {
-	head, _ := r.state.Head(l.key.account, l.key.lane)
 	var before []*ledger.Item
-	for seq := head + 1; len(out) < limit; seq++ {
+	for seq := l.head + 1; len(out) < limit; seq++ {
 		p := l.places[seq]
 		if p == nil || p.certified > 0 {
 			return out, false
@@ -172,11 +171,10 @@ func (r *Replica) takenBefore(e *entry, taken map[*entry]bool) bool {
 // preceded reports whether all that stands before a chosen operation in its lane is
 // applied or voted for.
 func (r *Replica) preceded(e *entry) bool {
-	op := e.item.Op
-	if head, _ := r.state.Head(op.Account, op.Lane); op.Seq == head+1 {
+	if e.at.seq == e.at.lane.head+1 {
 		return true
 	}
-	last := r.entries[op.Prev]
+	last := r.entries[e.item.Op.Prev]
 	return last != nil && last.item != nil && (last.cast == r.round || last.at.mine == last)
 }
 
