@@ -65,7 +65,7 @@ func (r *Replica) drop(e *entry) {
 	if len(p.rivals) > 0 {
 		return
 	}
-	delete(l.places, p.seq)
+	l.places = slices.DeleteFunc(l.places, func(o *place) bool { return o == p })
 	if len(l.places) > 0 {
 		return
 	}

@@ -127,7 +127,7 @@ func (r *Replica) rivals(p *place, e *entry) {
 		p.lane.rivalry = append(p.lane.rivalry, p)
 	}
 	if first {
-		for _, p := range p.lane.places { // order-free: lists that are looked through whole
+		for _, p := range p.lane.places {
 			for _, e := range p.rivals {
 				for _, s := range e.in {
 					s.bundle.disputed = append(s.bundle.disputed, e)

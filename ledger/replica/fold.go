@@ -31,6 +31,9 @@ func (r *Replica) before(e *entry) *entry {
 	if op.Seq == 1 {
 		return nil
 	}
+	if top := e.at.lane.top; e.last == nil && top != nil && top.id == op.Prev {
+		e.last = top
+	}
 	if e.last == nil {
 		e.last = r.entries[op.Prev]
 	}
@@ -130,7 +133,7 @@ func (r *Replica) try(e *entry) {
 		r.stuck = append(r.stuck, e)
 		return
 	}
-	e.applied, e.at.lane.head = true, e.at.seq
+	e.applied, e.at.lane.head, e.at.lane.top = true, e.at.seq, e
 	if !e.reported {
 		e.reported = true
 		r.applied = append(r.applied, Applied{Op: op, Result: ledger.OK})
@@ -163,7 +166,7 @@ func (r *Replica) advance(e *entry) {
 		}
 		delete(r.claiming, p.lane.key)
 	}
-	next := p.lane.places[p.seq+1]
+	next := p.lane.place(p.seq + 1)
 	if next == nil {
 		return
 	}
@@ -219,7 +222,7 @@ func (r *Replica) rebuild() {
 		if e.item == nil {
 			continue
 		}
-		e.at.lane.open, e.at.lane.head = false, 0
+		e.at.lane.open, e.at.lane.head, e.at.lane.top = false, 0, nil
 		if e.certified && e.item.Op.Seq == 1 { // advance comes to the others
 			r.ready = append(r.ready, e)
 		}

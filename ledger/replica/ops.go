@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -16,8 +17,9 @@ type laneKey struct {
 type lane struct {
 	key     laneKey
 	owner   *owner
-	head    uint64 // sequence number of its last applied operation, as in the state
-	places  map[uint64]*place
+	head    uint64   // sequence number of its last applied operation, as in the state
+	top     *entry   // that operation, nil for none
+	places  []*place // of which something is held, ascending
 	open    bool     // in Replica.open
 	checked uint64   // 1 + State.Applied when nothing in it was last found votable
 	rivalry []*place // those with two operations, or that had
@@ -46,9 +48,41 @@ func (o *owner) lane(l ledger.Lane) *lane {
 type place struct {
 	lane      *lane
 	seq       uint64
-	rivals    []*entry // held, as they came
-	certified int      // of rivals; two or more halt the lane
-	mine      *entry   // the one that self voted for
+	rivals    []*entry  // held, as they came
+	one       [1]*entry // of rivals, as long as there is no more than one
+	certified int       // of rivals; two or more halt the lane
+	mine      *entry    // the one that self voted for
+}
+
+// find returns where a place is among those of a lane, or would be.
+func (l *lane) find(seq uint64) (int, bool) {
+	n := len(l.places)
+	if n == 0 || l.places[n-1].seq < seq {
+		return n, false
+	}
+	if at := seq - l.places[0].seq; at < uint64(n) && l.places[at].seq == seq { // nothing is missing in between
+		return int(at), true
+	}
+	return slices.BinarySearchFunc(l.places, seq, func(p *place, seq uint64) int { return cmp.Compare(p.seq, seq) })
+}
+
+// place returns a place of a lane, nil if nothing of it is held.
+func (l *lane) place(seq uint64) *place {
+	if at, there := l.find(seq); there {
+		return l.places[at]
+	}
+	return nil
+}
+
+// placeAt returns a place of a lane, made if need be.
+func (l *lane) placeAt(seq uint64) *place {
+	at, there := l.find(seq)
+	if !there {
+		p := &place{lane: l, seq: seq}
+		p.rivals = p.one[:0]
+		l.places = slices.Insert(l.places, at, p)
+	}
+	return l.places[at]
 }
 
 // An entry is an operation that is held, or voted for, or both.
@@ -159,7 +193,7 @@ func (r *Replica) admits(op *ledger.Op, stranger bool) ledger.Result {
 		return ledger.Full
 	}
 	if stranger && l != nil {
-		if p := l.places[op.Seq]; p != nil && len(p.rivals) >= 2 {
+		if p := l.place(op.Seq); p != nil && len(p.rivals) >= 2 {
 			return ledger.Equivocation
 		}
 	}
@@ -225,7 +259,7 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 // backedAbove reports whether a certified operation names the held e as the one
 // before it.
 func (r *Replica) backedAbove(e *entry) bool {
-	next := e.at.lane.places[e.at.seq+1]
+	next := e.at.lane.place(e.at.seq + 1)
 	return !r.flaws.perOp && next != nil && slices.ContainsFunc(next.rivals, func(o *entry) bool {
 		return o.certified && o.item.Op.Prev == e.id
 	})
@@ -240,15 +274,10 @@ func (r *Replica) placeOf(op *ledger.Op) *place {
 	}
 	l := own.lane(op.Lane)
 	if l == nil {
-		l = &lane{key: laneKey{op.Account, op.Lane}, owner: own, places: map[uint64]*place{}}
+		l = &lane{key: laneKey{op.Account, op.Lane}, owner: own}
 		own.lanes = append(own.lanes, l)
 	}
-	p := l.places[op.Seq]
-	if p == nil {
-		p = &place{lane: l, seq: op.Seq}
-		l.places[op.Seq] = p
-	}
-	return p
+	return l.placeAt(op.Seq)
 }
 
 // found forgets that an operation is missing.

@@ -94,7 +94,7 @@ func wantGuilty(t rapid.TB, w *world, r *Replica, double Evidence) int {
 			n++
 		}
 	}
-	rivals := r.owners[double.Account].lane(double.Lane).places[double.Seq].rivals
+	rivals := r.owners[double.Account].lane(double.Lane).place(double.Seq).rivals
 	direct := 0
 	for _, e := range rivals {
 		if e.certified && r.backed(e) {
@@ -216,7 +216,7 @@ func TestNegativeControls(t *testing.T) {
 		} {
 			add(t, r, x)
 		}
-		if got := r.owners[who('a')].lane(0).places[1].certified; got != want {
+		if got := r.owners[who('a')].lane(0).place(1).certified; got != want {
 			t.Errorf("quorum of half %v: %d rivals certified, want %d", half, got, want)
 		}
 	}

@@ -85,7 +85,7 @@ func (r *Replica) choose(limit int) []*entry {
 func (r *Replica) chooseIn(l *lane, limit int) (out []*entry, more bool) {
 	var before []*ledger.Item
 	for seq := l.head + 1; len(out) < limit; seq++ {
-		p := l.places[seq]
+		p := l.place(seq)
 		if p == nil || p.certified > 0 {
 			return out, false
 		}

@@ -365,7 +365,7 @@ func (w *world) check(r *Replica) {
 		w.t.Fatal(err)
 	}
 	for _, l := range lanesOf(r) {
-		for _, p := range l.places { // order-free: each by itself
+		for _, p := range l.places {
 			n := 0
 			for _, e := range p.rivals {
 				if e.certified {
@@ -395,7 +395,8 @@ func (w *world) checkLists(r *Replica) {
 		if l.head != head {
 			w.t.Fatalf("lane %d of %v is at %d, in the state at %d", l.key.lane, l.key.account.Short(), l.head, head)
 		}
-		for seq, p := range l.places { // order-free: counts
+		for _, p := range l.places {
+			seq := p.seq
 			may := false
 			for _, e := range p.rivals {
 				switch {
