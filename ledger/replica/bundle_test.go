@@ -101,7 +101,7 @@ func TestBundleVotes(t *testing.T) {
 			if got := applied(r); got != tt.want || len(r.Absent(9)) > 0 {
 				t.Errorf("%s, the bundle late %d: %s applied, want %s", tt.name, late, got, tt.want)
 			}
-			if kept := r.TakeKept(); len(kept) != 1 || kept[0].ID() != b.ID() || !r.Kept(b.Ops[1].ID()) {
+			if kept := r.TakeKept(); len(kept) != 1 || kept[0] != b.ID() || !r.Kept(b.Ops[1].ID()) {
 				t.Errorf("%s: %d bundles to keep", tt.name, len(kept))
 			}
 		}

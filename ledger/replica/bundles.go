@@ -408,7 +408,7 @@ func (r *Replica) keep(b *bundle) {
 		return
 	}
 	b.kept = true
-	r.keeps = append(r.keeps, b.whole())
+	r.keeps = append(r.keeps, b.id)
 }
 
 // whole returns the bundle as it travels.

@@ -29,6 +29,8 @@ type lane struct {
 type owner struct {
 	pending int // operations
 	lanes   []*lane
+	one     [1]*lane // of lanes, as long as there is no more than one
+	first   lane     // that the account came with
 }
 
 // lane returns a lane, nil if nothing of it is held.
@@ -270,6 +272,8 @@ func (r *Replica) placeOf(op *ledger.Op) *place {
 	own := r.owners[op.Account]
 	if own == nil {
 		own = &owner{}
+		own.first = lane{key: laneKey{op.Account, op.Lane}, owner: own}
+		own.lanes = append(own.one[:0], &own.first)
 		r.owners[op.Account] = own
 	}
 	l := own.lane(op.Lane)

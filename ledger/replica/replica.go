@@ -123,7 +123,7 @@ type Replica struct {
 	absent      map[BundleID]*bundle
 	asked       ledger.OpID // the last that Missing returned
 	askedBundle BundleID    // the last that Absent returned
-	keeps       []*Bundle   // held and voted for, since TakeKept
+	keeps       []BundleID  // held and voted for, since TakeKept
 
 	packed    uint64 // 1 + State.Applied when evict last found nothing
 	packedFew int    // what it was asked to spare then
@@ -204,8 +204,9 @@ func (r *Replica) TakeApplied() []Applied {
 }
 
 // TakeKept returns the bundles that have come to be held and voted for since the
-// last call: what a node must keep to serve the frames that name them.
-func (r *Replica) TakeKept() []*Bundle {
+// last call: what a node must keep to serve the frames that name them. All of them
+// stay held.
+func (r *Replica) TakeKept() []BundleID {
 	out := r.keeps
 	r.keeps = nil
 	return out

@@ -65,8 +65,11 @@ func (m *Machine) frame() {
 // keep saves what came to the replica and must be there in the next life, so that it
 // can be served: bundles with a vote, and frames after what they rest on.
 func (m *Machine) keep() {
-	for _, b := range m.replica.TakeKept() {
-		id := b.ID()
+	for _, id := range m.replica.TakeKept() {
+		b, held := m.replica.Bundle(id)
+		if !held {
+			panic("machine: bundle to keep is not held: " + id.Short())
+		}
 		m.foreign = append(m.foreign, Record{Kind: RecordBundle, Key: id[:], Value: b.Encode()})
 	}
 	for _, f := range m.replica.TakeLinked() {

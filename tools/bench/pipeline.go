@@ -92,6 +92,9 @@ type node struct {
 	applied int
 }
 
+// batchMax is how many signatures the machine has verified at once.
+const batchMax = 2 * bundleOps
+
 // A letter is a bundle or a frame that waits to be verified.
 type letter struct {
 	bundle *replica.Bundle
@@ -121,7 +124,7 @@ func (n *node) take(data []byte) error {
 	default:
 		err = fmt.Errorf("message of kind %v", kind)
 	}
-	if err == nil && len(n.signed) >= bundleOps {
+	if err == nil && len(n.signed) >= batchMax {
 		err = n.admit()
 	}
 	return err
@@ -194,8 +197,8 @@ func (n *node) keep() {
 	if n.save == nil {
 		return
 	}
-	for _, b := range kept {
-		id := b.ID()
+	for _, id := range kept {
+		b, _ := n.replica.Bundle(id)
 		n.records = append(n.records, store.Record{Kind: 9, Key: id[:], Value: b.Encode()})
 	}
 	for _, f := range linked {
