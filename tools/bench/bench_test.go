@@ -13,8 +13,8 @@ import (
 
 func TestLocal(t *testing.T) {
 	w := newWorkload(1)
-	if len(w.ops) != roundOps {
-		t.Fatalf("%d operations, want one round", len(w.ops))
+	if w.ops() != roundOps {
+		t.Fatalf("%d operations, want one round", w.ops())
 	}
 	b := newBench(&options{}, t.TempDir())
 	for _, witnesses := range []int{1, 7} {

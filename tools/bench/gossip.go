@@ -120,7 +120,7 @@ func (p *pair) carry(ctx context.Context, w *workload, witnesses int, n *node) (
 	room := make(chan struct{}, window)
 	sent := make(chan error, 1)
 	go func() { sent <- p.publish(ctx, w, witnesses, room) }()
-	err := p.receive(ctx, n, len(w.ops), roundOps/bundleOps+witnesses, room)
+	err := p.receive(ctx, n, w.ops(), roundOps/bundleOps+witnesses, room)
 	stop()
 	if e := <-sent; err == nil {
 		err = e
@@ -130,7 +130,7 @@ func (p *pair) carry(ctx context.Context, w *workload, witnesses int, n *node) (
 
 // publish sends each message when there is room for it.
 func (p *pair) publish(ctx context.Context, w *workload, witnesses int, room chan<- struct{}) error {
-	for round := range w.rounds() {
+	for round := range w.rounds {
 		for _, m := range w.messages(round, witnesses) {
 			select {
 			case room <- struct{}{}:

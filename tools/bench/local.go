@@ -30,7 +30,7 @@ func (b *bench) runPersisted(ctx context.Context, w *workload, witnesses int) (s
 func runLocal(ctx context.Context, w *workload, witnesses int, save func([]store.Record) error) (sample, error) {
 	w.vote(witnesses)
 	var rounds [][]message
-	for i := range w.rounds() {
+	for i := range w.rounds {
 		rounds = append(rounds, w.messages(i, witnesses))
 	}
 	n, err := newNode(w, witnesses, save)
@@ -46,8 +46,8 @@ func runLocal(ctx context.Context, w *workload, witnesses int, save func([]store
 				return 0, err
 			}
 		}
-		if n.applied != len(w.ops) {
-			return 0, fmt.Errorf("%d of %d operations were applied", n.applied, len(w.ops))
+		if n.applied != w.ops() {
+			return 0, fmt.Errorf("%d of %d operations were applied", n.applied, w.ops())
 		}
 		return float64(n.applied), nil
 	})

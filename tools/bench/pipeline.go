@@ -24,14 +24,19 @@ type message struct {
 // topics are those that the messages travel on.
 func topics() []p2p.Topic { return []p2p.Topic{network().Topic(p2p.Ops), network().Topic(p2p.Frames)} }
 
-// rounds returns how many rounds of votes the workload has.
-func (w *workload) rounds() int { return len(w.ops) / roundOps }
+// A parcel is a bundle as it is sent: bytes, since operations of the benchmark's own
+// would be work for the collector of garbage that no node has.
+type parcel struct {
+	id   replica.BundleID
+	data []byte
+}
 
-// bundles returns the bundles of a round.
-func (w *workload) bundles(round int) []*replica.Bundle {
-	var out []*replica.Bundle
-	for ops := range slices.Chunk(w.ops[round*roundOps:(round+1)*roundOps], bundleOps) {
-		out = append(out, &replica.Bundle{Ops: ops})
+// pack returns operations in bundles.
+func pack(ops []*ledger.Op) (out []parcel) {
+	for part := range slices.Chunk(ops, bundleOps) {
+		b := &replica.Bundle{Ops: part}
+		data := wire.Seal(wire.KindBundle, func(w *wire.Writer) { w.Fixed(b.Encode()) })
+		out = append(out, parcel{b.ID(), data})
 	}
 	return out
 }
@@ -40,8 +45,8 @@ func (w *workload) bundles(round int) []*replica.Bundle {
 // witnesses, which are signed before.
 func (w *workload) messages(round, witnesses int) []message {
 	var out []message
-	for _, b := range w.bundles(round) {
-		out = append(out, message{topics()[0], wire.Seal(wire.KindBundle, func(w *wire.Writer) { w.Fixed(b.Encode()) })})
+	for _, p := range w.rounds[round] {
+		out = append(out, message{topics()[0], p.data})
 	}
 	for _, f := range w.frames[witnesses][round] {
 		out = append(out, message{topics()[1], wire.Seal(wire.KindFrame, func(w *wire.Writer) { w.Fixed(f.Encode()) })})
@@ -57,10 +62,10 @@ func (w *workload) vote(witnesses int) {
 		return
 	}
 	last := make([]replica.Seen, witnesses)
-	for round := range w.rounds() {
+	for round, parcels := range w.rounds {
 		var votes []replica.BundleVote
-		for _, b := range w.bundles(round) {
-			votes = append(votes, replica.BundleVote{ID: b.ID()})
+		for _, p := range parcels {
+			votes = append(votes, replica.BundleVote{ID: p.id})
 		}
 		slices.SortFunc(votes, func(a, b replica.BundleVote) int { return a.ID.Compare(b.ID) })
 		frames := make([]*replica.Frame, witnesses)

@@ -23,7 +23,7 @@ func network() p2p.Network { return p2p.Network{'b', 'e', 'n', 'c', 'h'} }
 type workload struct {
 	alloc     []ledger.Alloc
 	witnesses []*p2p.Identity
-	ops       []*ledger.Op
+	rounds    [][]parcel                 // what is voted for at once
 	frames    map[int][][]*replica.Frame // by number of witnesses, then round
 }
 
@@ -42,11 +42,13 @@ func newWorkload(n int) *workload {
 	}
 	chance := rand.New(rand.NewPCG(1, 2))
 	for range (n + roundOps - 1) / roundOps {
+		var ops []*ledger.Op
 		from, to := chance.Perm(payers)[:roundOps], chance.Perm(payers)
 		for i := range from {
 			amount := ledger.Amount(1 + chance.IntN(1000))
-			w.ops = append(w.ops, actors[from[i]].pay(actors[to[i]].account, amount, &actors[chance.IntN(payers)]))
+			ops = append(ops, actors[from[i]].pay(actors[to[i]].account, amount, &actors[chance.IntN(payers)]))
 		}
+		w.rounds = append(w.rounds, pack(ops))
 		for i := range from { // what is certified now can be claimed in the next round
 			payer, paid := &actors[from[i]], &actors[to[i]]
 			payer.applied = payer.seq
@@ -55,6 +57,9 @@ func newWorkload(n int) *workload {
 	}
 	return w
 }
+
+// ops returns how many operations there are.
+func (w *workload) ops() int { return len(w.rounds) * roundOps }
 
 // genesis returns one in which so many witnesses have the same stake.
 func (w *workload) genesis(witnesses int) *ledger.Genesis {
