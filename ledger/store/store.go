@@ -149,16 +149,19 @@ func (s *Store) openNetwork(network p2p.Network, fs vfs.FS, log *slog.Logger) er
 func (s *Store) openDisk(fs vfs.FS, log *slog.Logger) error {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref() // Pebble holds on to it
+	options := &pebble.Options{
+		ReadOnly: s.readOnly, FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+		FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log, s.fail},
+		DisableTableStats: true, // over a damaged table their collector spins for ever; they only guide compactions
+		EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
+			BackgroundError: s.fail, // Pebble tries again at once, and would for ever
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
+		},
+	}
+	// What shrinks is compressed before Pebble gets it.
+	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	data, err := pebbleds.NewDatastore(s.dir, pebbleds.WithPebbleWriteOptions(pebble.Sync),
-		pebbleds.WithPebbleOpts(&pebble.Options{
-			ReadOnly: s.readOnly, FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
-			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log, s.fail},
-			DisableTableStats: true, // over a damaged table their collector spins for ever; they only guide compactions
-			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
-				BackgroundError: s.fail, // Pebble tries again at once, and would for ever
-				DataCorruption:  func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
-			},
-		}))
+		pebbleds.WithPebbleOpts(options))
 	if err != nil {
 		return err
 	}
