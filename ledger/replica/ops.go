@@ -239,6 +239,8 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 	e.item = item
 	p := r.placeOf(item.Op)
 	e.at = p
+	// Most operations come when they can be applied: judge need not look at them again.
+	e.lawful = r.halted == 0 && p.seq == p.lane.head+1 && r.state.CheckItem(item) == ledger.OK
 	p.rivals = append(p.rivals, e)
 	if voters := r.votersOf(e); r.voting && p.mine == nil && voters.has(r.self) {
 		p.mine = e
