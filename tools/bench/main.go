@@ -6,7 +6,7 @@
 // not be among the modules of pinfi: ADR 0001 and its fence are about the main
 // go.mod only. Run it from its folder:
 //
-//	go run . [-only memory,gossip] [-ops 65536] [-rounds 3] [-json]
+//	go run . [-only memory,gossip] [-ops 262144] [-rounds 3] [-json]
 //
 // Every rate is per second of processor time of the whole process, so that what
 // else the machine does counts little; the rate per second of wall time stands
@@ -40,9 +40,9 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.ops, "ops", 1<<16, "operations of a run, rounded up to whole rounds of votes")
+	flag.IntVar(&o.ops, "ops", 1<<18, "operations of a run, rounded up to whole rounds of votes")
 	flag.IntVar(&o.rounds, "rounds", 3, "runs of each figure")
-	flag.IntVar(&o.accounts, "accounts", 1_000_000, "accounts under the state root")
+	flag.IntVar(&o.accounts, "accounts", 1_000_000, "accounts under the state root, at least 4096 for each round")
 	flag.IntVar(&o.puts, "puts", 40_000, "keys that go-ds-crdt replicates in batches; one by one a hundredth")
 	flag.StringVar(&o.only, "only", "", "names of figures, with commas; those whose name begins so (default all)")
 	flag.StringVar(&o.dir, "dir", "", "folder for stores, on the disk to measure (default the system's for temporary files)")
@@ -60,9 +60,9 @@ func main() {
 // run measures what the options ask for, tells progress as it goes, and prints
 // the report.
 func run(ctx context.Context, o *options, out, progress io.Writer) error {
-	if o.ops < 1 || o.rounds < 1 || o.accounts < 2 || o.puts < 100 {
-		return fmt.Errorf("ops %d, rounds %d, accounts %d, puts %d: want at least 1, 1, 2, 100",
-			o.ops, o.rounds, o.accounts, o.puts)
+	if o.ops < 1 || o.rounds < 1 || o.accounts < o.rounds*roundOps || o.puts < 100 {
+		return fmt.Errorf("ops %d, rounds %d, accounts %d, puts %d: want at least 1, 1, %d a round, 100",
+			o.ops, o.rounds, o.accounts, o.puts, roundOps)
 	}
 	dir, err := os.MkdirTemp(o.dir, "pinfi-bench-")
 	if err != nil {
