@@ -56,7 +56,7 @@ const (
 	formZstd   = 2
 	sealedHead = 1 + 4
 
-	compressMin = 1 << 10 // values up to this stay plain
+	compressMin = 8 << 10 // values up to this stay plain: frames are ids and digests
 	sample      = 4 << 10 // how much of a value is tried first
 )
 

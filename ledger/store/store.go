@@ -1,6 +1,6 @@
 // Package store keeps a node's records on disk: a go-datastore, on Pebble, with a
 // checksum in every value. It knows nothing of what the records mean; node and
-// node/machine do. Values over 1 KiB are compressed where that pays.
+// node/machine do. Values over 8 KiB are compressed where that pays.
 //
 // The calls you need are Open, Write and Load. The invariant: when Write returns
 // nil its whole batch survives the end of the process and of the machine, and when
