@@ -6,7 +6,7 @@
 // not be among the modules of pinfi: ADR 0001 and its fence are about the main
 // go.mod only. Run it from its folder:
 //
-//	go run . [-only memory,gossip] [-ops 262144] [-rounds 3] [-json]
+//	go run . [-only memory,gossip] [-ops 131072] [-rounds 3] [-json]
 //
 // Every rate is per second of processor time of the whole process, so that what
 // else the machine does counts little; the rate per second of wall time stands
@@ -40,7 +40,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.ops, "ops", 1<<18, "operations of a run, rounded up to whole rounds of votes")
+	flag.IntVar(&o.ops, "ops", 1<<17, "operations of a run, rounded up to whole rounds of votes")
 	flag.IntVar(&o.rounds, "rounds", 3, "runs of each figure")
 	flag.IntVar(&o.accounts, "accounts", 1_000_000, "accounts under the state root, at least 4096 for each round")
 	flag.IntVar(&o.puts, "puts", 40_000, "keys that go-ds-crdt replicates in batches; one by one a hundredth")
