@@ -101,6 +101,8 @@ func (f flood) direct(kind wire.Kind, i int) []byte {
 			all.addOp(f.register(1_000_000 + 16*i + n))
 		}
 		return wire.Seal(kind, all.append)
+	case wire.KindProof:
+		return sealProof(f.fork(6_000_000 + i))
 	case wire.KindBundle:
 		b := &replica.Bundle{}
 		for n := range 4 {
@@ -115,6 +117,19 @@ func (f flood) direct(kind wire.Kind, i int) []byte {
 		}
 		return wire.Seal(wire.KindWant, v.append)
 	}
+}
+
+// fork returns the proof that an account of nobody has signed two registrations.
+func (f flood) fork(i int) *replica.Proof {
+	a := f.register(i)
+	b := *a
+	b.Body = ledger.DeviceRegister{Class: testClass, Declared: 7}.Encode()
+	b.Sig = cheapSign(b.Account, b.SigningDigest())
+	p := &replica.Proof{Offence: replica.OpFork, Ops: [2]*ledger.Op{a, &b}}
+	if a.ID().Compare(b.ID()) > 0 {
+		p.Ops[0], p.Ops[1] = p.Ops[1], p.Ops[0]
+	}
+	return p
 }
 
 // [MCH-17] A step verifies at most two signatures and random outputs that strangers

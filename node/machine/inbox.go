@@ -31,6 +31,7 @@ type letter struct {
 	items  []*ledger.Item  // the operation, or those of the bundle that are not held
 	bundle *replica.Bundle // the bundle; nil: none
 	frame  *replica.Frame  // the frame; nil: none
+	proof  *replica.Proof  // the proof of an offence; nil: none
 	ok     bool            // all signatures are right; set once they are verified
 }
 
@@ -261,6 +262,9 @@ func (m *Machine) add(a *letter) (news bool) {
 		}
 		m.frameTaken(out)
 		return out == replica.Added || out == replica.Parked
+	case a.proof != nil:
+		m.proofTaken(a)
+		return false
 	case a.bundle != nil:
 		out := replica.Refused
 		if a.ok {

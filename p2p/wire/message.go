@@ -17,6 +17,7 @@ const (
 	KindOffer  Kind = 4  // provider's capacity for sale
 	KindBid    Kind = 5  // client's need
 	KindBundle Kind = 6  // ledger operations
+	KindProof  Kind = 7  // proof of an offence
 	KindAsk    Kind = 16 // client asks one provider for a quote
 	KindQuoted Kind = 17 // provider's signed answer
 	KindStart  Kind = 18 // client hands over the terms of a job
@@ -40,7 +41,7 @@ func (k Kind) Limit() int {
 		return 1 << 11
 	case KindFrame, KindHeads, KindWant:
 		return 1 << 15
-	case KindBundle:
+	case KindBundle, KindProof:
 		return 1<<17 + headerSize
 	case KindReveal, KindItems:
 		return 1 << 18
@@ -67,6 +68,8 @@ func (k Kind) String() string {
 		return "bid"
 	case KindBundle:
 		return "bundle"
+	case KindProof:
+		return "proof"
 	case KindAsk:
 		return "ask"
 	case KindQuoted:
