@@ -75,3 +75,28 @@ func (r *Replica) drop(e *entry) {
 		delete(r.owners, l.key.account)
 	}
 }
+
+// outbid makes room for a votable operation by dropping the one that pays the least fee
+// a byte, if that is less; evict has dropped what follows it. It reports whether there is
+// room.
+func (r *Replica) outbid(op *ledger.Op) bool {
+	var worst *entry
+	for _, e := range r.strays {
+		if e.pending && r.bounds(e) && r.free(e) && (worst == nil || cheaper(e.item.Op, worst.item.Op) ||
+			!cheaper(worst.item.Op, e.item.Op) && e.id.Compare(worst.id) < 0) {
+			worst = e
+		}
+	}
+	if worst == nil || !cheaper(worst.item.Op, op) {
+		return false
+	}
+	r.drop(worst)
+	return true
+}
+
+// cheaper reports whether a pays a lower fee a byte than b.
+func cheaper(a, b *ledger.Op) bool {
+	left, _ := ledger.MulDivFloor(a.Fee, uint64(b.Size()), 1) // at most the supply times 1024: fits
+	right, _ := ledger.MulDivFloor(b.Fee, uint64(a.Size()), 1)
+	return left < right
+}

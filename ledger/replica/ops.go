@@ -161,7 +161,7 @@ func (r *Replica) affords(op *ledger.Op, votable bool) bool {
 			least += own.pending
 		}
 	}
-	return r.evict(least)
+	return r.evict(least) || votable && r.outbid(op)
 }
 
 // hold keeps an operation; e is its entry if there were votes for it.
