@@ -76,22 +76,37 @@ func (r *Replica) drop(e *entry) {
 	}
 }
 
-// outbid makes room for a votable operation by dropping the one that pays the least fee
-// a byte, if that is less; evict has dropped what follows it. It reports whether there is
-// room.
+// outbid makes room for a votable operation by dropping those that pay a lower fee a
+// byte, the lowest first; evict has dropped what follows them. It reports whether there
+// is room.
 func (r *Replica) outbid(op *ledger.Op) bool {
-	var worst *entry
-	for _, e := range r.strays {
-		if e.pending && r.bounds(e) && r.free(e) && (worst == nil || cheaper(e.item.Op, worst.item.Op) ||
-			!cheaper(worst.item.Op, e.item.Op) && e.id.Compare(worst.id) < 0) {
-			worst = e
-		}
-	}
-	if worst == nil || !cheaper(worst.item.Op, op) {
+	if r.floor != nil && !cheaper(r.floor, op) {
 		return false
 	}
-	r.drop(worst)
-	return true
+	all := slices.DeleteFunc(slices.Clone(r.strays), func(e *entry) bool {
+		return !e.pending || !r.bounds(e) || !r.free(e)
+	})
+	slices.SortFunc(all, func(a, b *entry) int {
+		switch {
+		case cheaper(a.item.Op, b.item.Op):
+			return -1
+		case cheaper(b.item.Op, a.item.Op):
+			return 1
+		}
+		return a.id.Compare(b.id)
+	})
+	n := 0
+	for _, e := range all[:min(len(all), max(1, r.cfg.Limits.Pending/evictShare))] {
+		if !cheaper(e.item.Op, op) {
+			break
+		}
+		r.drop(e)
+		n++
+	}
+	if n < len(all) {
+		r.floor = all[n].item.Op
+	}
+	return n > 0
 }
 
 // cheaper reports whether a pays a lower fee a byte than b.

@@ -272,6 +272,9 @@ func (r *Replica) stray(e *entry) {
 		r.strays = slices.DeleteFunc(r.strays, func(e *entry) bool { return !e.pending || !r.bounds(e) })
 	}
 	r.strays = append(r.strays, e)
+	if r.floor != nil && cheaper(e.item.Op, r.floor) {
+		r.floor = e.item.Op
+	}
 }
 
 // bounds reports whether a held operation is one that Limits.Pending bounds.

@@ -15,27 +15,27 @@ import (
 func (m *Machine) accuse() {
 	for _, ev := range m.replica.TakeCaught() {
 		m.note(Note{Fact: FactEvidence, Peer: ev.Account, Text: ev.Offence.String()})
-		p, ok := m.replica.Prove(ev)
+		p, ok := m.replica.Accusation(ev)
 		if !ok || ev.Offence != replica.OpFork {
 			continue
 		}
-		m.keepProof(ev, p)
-		m.do(Publish{Topic: m.network.Topic(p2p.Accusations), Data: sealProof(p)})
+		m.keepAccusation(ev, p)
+		m.do(Publish{Topic: m.network.Topic(p2p.Accusations), Data: sealAccusation(p)})
 	}
 }
 
-// keepProof saves a proof. Others may have it, too: it is saved last.
-func (m *Machine) keepProof(ev replica.Evidence, p *replica.Proof) {
+// keepAccusation saves a proof. Others may have it, too: it is saved last.
+func (m *Machine) keepAccusation(ev replica.Evidence, p *replica.Accusation) {
 	id := ev.ID()
 	m.foreign = append(m.foreign, Record{Kind: RecordEvidence, Key: id[:], Value: p.Encode()})
 }
 
-func sealProof(p *replica.Proof) []byte {
-	return wire.Seal(wire.KindProof, func(w *wire.Writer) { w.Fixed(p.Encode()) })
+func sealAccusation(p *replica.Accusation) []byte {
+	return wire.Seal(wire.KindAccusation, func(w *wire.Writer) { w.Fixed(p.Encode()) })
 }
 
-// takeProof takes a proof that others have sent.
-func (m *Machine) takeProof(p *replica.Proof) {
+// takeAccusation takes a proof that others have sent.
+func (m *Machine) takeAccusation(p *replica.Accusation) {
 	ev, signed, err := p.Evidence(m.network, &m.cfg.Genesis.Ledger)
 	if err != nil {
 		m.note(Note{Fact: FactRefused, Text: err.Error()})
@@ -45,12 +45,12 @@ func (m *Machine) takeProof(p *replica.Proof) {
 		return
 	}
 	key := p2p.Signed{Key: p2p.PeerID(ev.ID()), Digest: p2p.Sum("pinfi/letter/1", p.Encode())}
-	m.arrived(letter{proof: p, key: key, signed: signed})
+	m.arrived(letter{charge: p, key: key, signed: signed})
 }
 
-// proofTaken takes a proof that was verified.
-func (m *Machine) proofTaken(a *letter) {
-	ev, _, err := a.proof.Evidence(m.network, &m.cfg.Genesis.Ledger)
+// accusationTaken takes a proof that was verified.
+func (m *Machine) accusationTaken(a *letter) {
+	ev, _, err := a.charge.Evidence(m.network, &m.cfg.Genesis.Ledger)
 	if !a.ok || err != nil {
 		m.note(Note{Fact: FactRefused, Text: "proof of an offence: a signature does not hold"})
 		return
@@ -58,5 +58,5 @@ func (m *Machine) proofTaken(a *letter) {
 	if !m.replica.Accuse(ev) {
 		return
 	}
-	m.keepProof(ev, a.proof)
+	m.keepAccusation(ev, a.charge)
 }

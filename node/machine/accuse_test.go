@@ -31,7 +31,7 @@ func TestForkIsToldToAll(t *testing.T) {
 	wrong := *p.Ops[1]
 	wrong.Sig[0] ^= 1
 	forged.Ops[1] = &wrong
-	s.step(other, Gossiped{Data: sealProof(&forged)})
+	s.step(other, Gossiped{Data: sealAccusation(&forged)})
 	s.run(200*time.Millisecond, nil)
 	if knows(other.m) {
 		t.Fatal("a proof with a wrong signature accuses")

@@ -70,7 +70,7 @@ var takeStills = sync.OnceValue(func() *stills {
 	}
 	st.messages[wire.KindBundle] = [][]byte{wire.Seal(wire.KindBundle, func(w *wire.Writer) { w.Fixed(b.Encode()) })}
 	s.start(s.player("client"))
-	st.messages[wire.KindProof] = [][]byte{sealProof(flood{s, s.player("client")}.fork(1))}
+	st.messages[wire.KindAccusation] = [][]byte{sealAccusation(flood{s, s.player("client")}.fork(1))}
 	return st
 })
 
@@ -201,7 +201,7 @@ func signedRecord(m *Machine, r Record) bool {
 			return !cheapVerify(op.Account, op.SigningDigest(), op.Sig)
 		})
 	case RecordEvidence:
-		p, err := replica.DecodeProof(r.Value)
+		p, err := replica.DecodeAccusation(r.Value)
 		if err != nil {
 			return false
 		}

@@ -24,8 +24,8 @@ func Plausible(n p2p.Network, topic p2p.Topic, data []byte) bool {
 	case wire.KindBundle:
 		_, err = replica.DecodeBundle(r.Fixed(r.Rest()))
 		return err == nil && topic == n.Topic(p2p.Ops)
-	case wire.KindProof:
-		_, err = replica.DecodeProof(r.Fixed(r.Rest()))
+	case wire.KindAccusation:
+		_, err = replica.DecodeAccusation(r.Fixed(r.Rest()))
 		return err == nil && topic == n.Topic(p2p.Accusations)
 	case wire.KindFrame:
 		_, err = replica.DecodeFrame(r.Fixed(r.Rest()))

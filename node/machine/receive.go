@@ -39,12 +39,12 @@ func (m *Machine) receiveGossip(kind wire.Kind, r *wire.Reader) error {
 			return err
 		}
 		m.takeBundle(p2p.PeerID{}, b)
-	case wire.KindProof:
-		p, err := replica.DecodeProof(r.Fixed(r.Rest()))
+	case wire.KindAccusation:
+		p, err := replica.DecodeAccusation(r.Fixed(r.Rest()))
 		if err != nil {
 			return err
 		}
-		m.takeProof(p)
+		m.takeAccusation(p)
 	case wire.KindFrame:
 		f, err := replica.DecodeFrame(r.Fixed(r.Rest()))
 		if err != nil {

@@ -142,7 +142,7 @@ func (p *past) read(rec Record) ([]p2p.Signed, error) {
 	case RecordSale, RecordJob, RecordPurchase, RecordTask, RecordPay, RecordPaid:
 		return nil, nil
 	case RecordEvidence:
-		pr, err := replica.DecodeProof(rec.Value)
+		pr, err := replica.DecodeAccusation(rec.Value)
 		if err != nil {
 			return nil, err
 		}

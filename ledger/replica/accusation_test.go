@@ -18,7 +18,7 @@ func holds(signed []p2p.Signed) bool {
 }
 
 // proofs returns a proof of each kind, one of a vote by a bundle among them.
-func proofs(t testing.TB) (*ledger.Genesis, []*Proof) {
+func accusations(t testing.TB) (*ledger.Genesis, []*Accusation) {
 	t.Helper()
 	g := newGenesis(1, 1, 1, 1)
 	r := newReplica(t, g, -1)
@@ -34,9 +34,9 @@ func proofs(t testing.TB) (*ledger.Genesis, []*Proof) {
 	} {
 		add(t, r, f)
 	}
-	var all []*Proof
+	var all []*Accusation
 	for _, ev := range r.Evidence() {
-		p, ok := r.Prove(ev)
+		p, ok := r.Accusation(ev)
 		if !ok {
 			t.Fatalf("no proof of %+v", ev)
 		}
@@ -55,27 +55,27 @@ func proofs(t testing.TB) (*ledger.Genesis, []*Proof) {
 	return g, all
 }
 
-// [LED-109] A proof of an offence convinces whoever knows the genesis; with any byte
+// [LED-109] An accusation convinces whoever knows the genesis; with any byte
 // changed it proves nothing, or has a signature that does not hold.
-func TestProofs(t *testing.T) {
-	g, all := proofs(t)
+func TestAccusations(t *testing.T) {
+	g, all := accusations(t)
 	for _, p := range all {
 		b := p.Encode()
-		back, err := DecodeProof(b)
-		if err != nil || !bytes.Equal(back.Encode(), b) || len(b) > MaxProof {
+		back, err := DecodeAccusation(b)
+		if err != nil || !bytes.Equal(back.Encode(), b) || len(b) > MaxAccusation {
 			t.Fatalf("%v: %d bytes do not come back: %v", p.Offence, len(b), err)
 		}
 		want, _, _ := p.Evidence(testNetwork, g)
 		for i := range b {
 			bad := bytes.Clone(b)
 			bad[i] ^= 1
-			q, err := DecodeProof(bad)
+			q, err := DecodeAccusation(bad)
 			if err != nil {
 				continue
 			}
 			if got, signed, err := q.Evidence(testNetwork, g); err == nil && holds(signed) && got != want {
 				t.Fatalf("%v: byte %d changed: proves %+v", p.Offence, i, got)
-			} else if err != nil && !errors.Is(err, ErrProof) {
+			} else if err != nil && !errors.Is(err, ErrAccusation) {
 				t.Fatal(err)
 			}
 		}
@@ -97,12 +97,12 @@ func TestProofs(t *testing.T) {
 // FuzzDecodeProof checks that what decodes encodes to the same bytes, and that nothing
 // makes a look at it panic.
 func FuzzDecodeProof(f *testing.F) {
-	g, all := proofs(f)
+	g, all := accusations(f)
 	for _, p := range all {
 		f.Add(p.Encode())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := DecodeProof(b)
+		p, err := DecodeAccusation(b)
 		if err != nil {
 			return
 		}
@@ -114,7 +114,7 @@ func FuzzDecodeProof(f *testing.F) {
 }
 
 // Whatever hostile witnesses do, evidence that can be carried away is.
-func TestProveAll(t *testing.T) {
+func TestAccuseAll(t *testing.T) {
 	proved := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt, 1.1, flaws{})
@@ -125,7 +125,7 @@ func TestProveAll(t *testing.T) {
 		w.deliverAll(r)
 		for _, ev := range r.Evidence() {
 			if ev.Offence == FrameFork || ev.Offence == VoteConflict {
-				p, ok := r.Prove(ev)
+				p, ok := r.Accusation(ev)
 				if !ok {
 					rt.Fatalf("no proof of %+v", ev)
 				}

@@ -10,10 +10,10 @@ import (
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
-// A Proof convinces anybody who knows the genesis, and nothing else of the ledger, of
+// An Accusation convinces anybody who knows the genesis, and nothing else of the ledger, of
 // an offence: an OpFork, a FrameFork or a VoteConflict. The others follow from a whole
 // replica only.
-type Proof struct {
+type Accusation struct {
 	Offence Offence
 	Ops     [2]*ledger.Op // OpFork, VoteConflict: the rivals, in order of ids
 	Frames  [2]*Frame     // FrameFork: the rivals, in order of ids; VoteConflict: who votes for Ops[0], and for Ops[1]
@@ -22,14 +22,14 @@ type Proof struct {
 	Bundles [2][]ledger.OpID
 }
 
-// MaxProof is the size of the largest encoded Proof in bytes.
-const MaxProof = 1 + 2*(blobHead+ledger.MaxOp) + 2*(blobHead+MaxFrame) + 2*(2+32*MaxBundleOps)
+// MaxAccusation is the size of the largest encoded Accusation in bytes.
+const MaxAccusation = 1 + 2*(blobHead+ledger.MaxOp) + 2*(blobHead+MaxFrame) + 2*(2+32*MaxBundleOps)
 
-// ErrProof is why a proof proves nothing.
-var ErrProof = errors.New("proves nothing")
+// ErrAccusation is why a proof proves nothing.
+var ErrAccusation = errors.New("proves nothing")
 
 // Encode returns the canonical bytes.
-func (p *Proof) Encode() []byte {
+func (p *Accusation) Encode() []byte {
 	w := wire.NewWriter(4096)
 	w.U8(uint8(p.Offence))
 	if p.Offence != FrameFork {
@@ -51,13 +51,13 @@ func (p *Proof) Encode() []byte {
 	return w.Bytes()
 }
 
-// DecodeProof reads what Encode writes and nothing else. Its errors wrap those of
+// DecodeAccusation reads what Encode writes and nothing else. Its errors wrap those of
 // package wire. It looks at no signature: see Verify.
-func DecodeProof(b []byte) (*Proof, error) {
+func DecodeAccusation(b []byte) (*Accusation, error) {
 	r := wire.NewReader(b)
-	p := &Proof{Offence: Offence(r.U8())}
+	p := &Accusation{Offence: Offence(r.U8())}
 	if p.Offence < OpFork || p.Offence > VoteConflict {
-		r.Fail(fmt.Errorf("%w: proof of offence %d", wire.ErrValue, p.Offence))
+		r.Fail(fmt.Errorf("%w: accusation of offence %d", wire.ErrValue, p.Offence))
 	}
 	if p.Offence != FrameFork {
 		p.Ops[0], p.Ops[1] = readOf(r, ledger.MaxOp, ledger.DecodeOp), readOf(r, ledger.MaxOp, ledger.DecodeOp)
@@ -71,7 +71,7 @@ func DecodeProof(b []byte) (*Proof, error) {
 		}
 	}
 	if err := r.Close(); err != nil {
-		return nil, fmt.Errorf("proof: %w", err)
+		return nil, fmt.Errorf("accusation: %w", err)
 	}
 	return p, nil
 }
@@ -90,8 +90,8 @@ func readOf[T any](r *wire.Reader, limit int, decode func([]byte) (*T, error)) *
 }
 
 // Evidence returns what the proof proves, once the signatures that it returns hold.
-// An error wraps ErrProof.
-func (p *Proof) Evidence(network p2p.Network, g *ledger.Genesis) (ev Evidence, signed []p2p.Signed, err error) {
+// An error wraps ErrAccusation.
+func (p *Accusation) Evidence(network p2p.Network, g *ledger.Genesis) (ev Evidence, signed []p2p.Signed, err error) {
 	ev.Offence = p.Offence
 	if p.Offence != FrameFork {
 		a, b := p.Ops[0], p.Ops[1]
@@ -99,7 +99,7 @@ func (p *Proof) Evidence(network p2p.Network, g *ledger.Genesis) (ev Evidence, s
 		ev.Account, ev.Lane, ev.Seq = a.Account, a.Lane, a.Seq
 		if chain := ledger.ChainOf(network); a.Account != b.Account || a.Lane != b.Lane || a.Seq != b.Seq ||
 			a.Chain != chain || b.Chain != chain || a.Epoch != b.Epoch {
-			return ev, nil, fmt.Errorf("%w: its operations are no rivals", ErrProof)
+			return ev, nil, fmt.Errorf("%w: its operations are no rivals", ErrAccusation)
 		}
 		signed = append(signed, p2p.Signed{Key: a.Account, Digest: ev.First, Sig: a.Sig},
 			p2p.Signed{Key: b.Account, Digest: ev.Second, Sig: b.Sig})
@@ -113,30 +113,30 @@ func (p *Proof) Evidence(network p2p.Network, g *ledger.Genesis) (ev Evidence, s
 		}
 	}
 	if p2p.PeerID(ev.First).Compare(p2p.PeerID(ev.Second)) >= 0 {
-		return ev, nil, fmt.Errorf("%w: the two are one, or out of order", ErrProof)
+		return ev, nil, fmt.Errorf("%w: the two are one, or out of order", ErrAccusation)
 	}
 	return ev, signed, nil
 }
 
 // framesOf checks the frames of a FrameFork or a VoteConflict, and puts their witness
 // into the evidence.
-func (p *Proof) framesOf(chain uint32, g *ledger.Genesis, ev *Evidence) error {
+func (p *Accusation) framesOf(chain uint32, g *ledger.Genesis, ev *Evidence) error {
 	a, b := p.Frames[0], p.Frames[1]
 	if a.Witness != b.Witness || a.Epoch != b.Epoch || a.Chain != chain || b.Chain != chain ||
 		int(a.Witness) >= len(g.Witnesses) {
-		return fmt.Errorf("%w: its frames are not of one witness of the network", ErrProof)
+		return fmt.Errorf("%w: its frames are not of one witness of the network", ErrAccusation)
 	}
 	ev.Owner, ev.Account = ev.Account, g.Witnesses[a.Witness].Account
 	if p.Offence == FrameFork {
 		ev.First, ev.Second, ev.Seq = a.ID(), b.ID(), uint64(a.Seq)
 		if a.Seq != b.Seq {
-			return fmt.Errorf("%w: its frames are no rivals", ErrProof)
+			return fmt.Errorf("%w: its frames are no rivals", ErrAccusation)
 		}
 		return nil
 	}
 	for i, id := range []p2p.Digest{ev.First, ev.Second} {
 		if !p.Frames[i].votesFor(ledger.OpID(id), p.Bundles[i]) {
-			return fmt.Errorf("%w: frame %d does not vote for operation %d", ErrProof, i+1, i+1)
+			return fmt.Errorf("%w: frame %d does not vote for operation %d", ErrAccusation, i+1, i+1)
 		}
 	}
 	return nil
@@ -155,10 +155,10 @@ func (f *Frame) votesFor(id ledger.OpID, bundle []ledger.OpID) bool {
 	})
 }
 
-// Prove returns the proof of evidence that the replica has found, and false when there
+// Accusation returns what convinces others of evidence that the replica has found, and false when there
 // is none to carry away, or what it takes is no longer held.
-func (r *Replica) Prove(ev Evidence) (*Proof, bool) {
-	p := &Proof{Offence: ev.Offence}
+func (r *Replica) Accusation(ev Evidence) (*Accusation, bool) {
+	p := &Accusation{Offence: ev.Offence}
 	switch ev.Offence {
 	case OpFork:
 		return p, r.proveOps(p, ev)
@@ -190,7 +190,7 @@ func (r *Replica) Prove(ev Evidence) (*Proof, bool) {
 }
 
 // proveOps puts the rivals into a proof.
-func (r *Replica) proveOps(p *Proof, ev Evidence) bool {
+func (r *Replica) proveOps(p *Accusation, ev Evidence) bool {
 	for i, id := range []p2p.Digest{ev.First, ev.Second} {
 		e := r.entries[ledger.OpID(id)]
 		if e == nil || e.item == nil {
@@ -232,7 +232,7 @@ func (r *Replica) voteOf(w uint16, e *entry) (*Frame, []ledger.OpID) {
 	return nil, nil
 }
 
-// Accuse takes evidence that a Proof whose signatures hold has given, and reports
+// Accuse takes evidence that an Accusation whose signatures hold has given, and reports
 // whether it is new.
 func (r *Replica) Accuse(ev Evidence) bool {
 	n := len(r.offences)
