@@ -224,7 +224,7 @@ func (r *Replica) affords(item *ledger.Item) bool {
 			least += own.pending
 		}
 	}
-	return r.evict(least)
+	return r.evict(least) || votable && r.outbid(op)
 }
 
 // hold keeps an operation; e is its entry if there were votes for it.
@@ -332,6 +332,9 @@ func (r *Replica) stray(e *entry) {
 		r.strays = slices.DeleteFunc(r.strays, func(e *entry) bool { return !e.pending || !r.bounds(e) })
 	}
 	r.strays = append(r.strays, e)
+	if r.floor != nil && cheaper(e.item.Op, r.floor) {
+		r.floor = e.item.Op
+	}
 }
 
 // bounds reports whether a held operation is one that Limits.Pending bounds.

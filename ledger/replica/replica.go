@@ -125,8 +125,9 @@ type Replica struct {
 	askedBundle BundleID    // the last that Absent returned
 	keeps       []BundleID  // held and voted for, since TakeKept
 
-	packed    uint64 // 1 + State.Applied when evict last found nothing
-	packedFew int    // what it was asked to spare then
+	floor     *ledger.Op // no stray pays a lower fee a byte; nil: nobody has looked
+	packed    uint64     // 1 + State.Applied when evict last found nothing
+	packedFew int        // what it was asked to spare then
 
 	open     []*lane // that may hold something votable, as they came
 	round    uint64  // calls of NextFrame

@@ -82,12 +82,9 @@ func (r *Replica) FramesAfter(after []uint32, limit int) []*Frame {
 	first := len(r.log)
 	for i := range r.witnesses {
 		chain := r.witnesses[i].chain
-		for seq := int(after[i]); seq < len(chain); seq++ {
-			for _, l := range chain[seq] {
+		if int(after[i]) < len(chain) { // what follows was linked later
+			for _, l := range chain[after[i]] {
 				first = min(first, l.order)
-			}
-			if len(chain[seq]) == 1 { // what follows it was linked later
-				break
 			}
 		}
 	}

@@ -342,7 +342,9 @@ func (w *world) deliverAll(r *Replica) {
 	for _, x := range all {
 		add(w.t, r, x)
 	}
-	for range 2 { // what came too early to be kept, and is voted for
+	// What came too early to be kept, and is voted for; each may show that another is.
+	for n := -1; n != len(r.entries); {
+		n = len(r.entries)
 		for _, b := range w.bundles {
 			if slices.Contains(r.Absent(len(w.bundles)), b.ID()) {
 				addBundle(r, b)
@@ -351,6 +353,7 @@ func (w *world) deliverAll(r *Replica) {
 		for _, op := range w.ops {
 			if slices.Contains(r.Missing(len(w.ops)), op.ID()) {
 				r.AddOp(op)
+				n = -1
 			}
 		}
 	}

@@ -26,13 +26,14 @@ const (
 // A letter is an operation, a bundle of them or a frame that waits to be verified and
 // added.
 type letter struct {
-	from   p2p.PeerID      // who sent it; zero: gossip
-	key    p2p.Signed      // what it is known by
-	signed []p2p.Signed    // what must hold of it
-	items  []*ledger.Item  // the operation, or those of the bundle that are not held
-	bundle *replica.Bundle // the bundle; nil: none
-	frame  *replica.Frame  // the frame; nil: none
-	ok     bool            // all signatures are right; set once they are verified
+	from   p2p.PeerID          // who sent it; zero: gossip
+	key    p2p.Signed          // what it is known by
+	signed []p2p.Signed        // what must hold of it
+	items  []*ledger.Item      // the operation, or those of the bundle that are not held
+	bundle *replica.Bundle     // the bundle; nil: none
+	frame  *replica.Frame      // the frame; nil: none
+	charge *replica.Accusation // the accusation; nil: none
+	ok     bool                // all signatures are right; set once they are verified
 }
 
 // room says how much room it takes: a signature each, and one at least.
@@ -262,6 +263,9 @@ func (m *Machine) add(a *letter) (news bool) {
 		}
 		m.frameTaken(out)
 		return out == replica.Added || out == replica.Parked
+	case a.charge != nil:
+		m.accusationTaken(a)
+		return false
 	case a.bundle != nil:
 		out := replica.Refused
 		if a.ok {

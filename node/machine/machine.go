@@ -253,9 +253,7 @@ func (m *Machine) settle() {
 	}
 	m.feedWallet()
 	m.keep()
-	for _, ev := range m.replica.TakeCaught() {
-		m.note(Note{Fact: FactEvidence, Peer: ev.Account, Text: ev.Offence.String()})
-	}
+	m.accuse()
 	m.scheduleFrame()
 }
 
