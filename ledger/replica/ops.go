@@ -224,7 +224,7 @@ func (r *Replica) affords(item *ledger.Item) bool {
 			least += own.pending
 		}
 	}
-	return r.evict(least) || votable && r.outbid(op)
+	return r.evict(least) || votable && r.outbid(item.Op)
 }
 
 // hold keeps an operation; e is its entry if there were votes for it.
