@@ -16,6 +16,7 @@ import (
 type watched struct {
 	read      map[p2p.Digest]bool     // published messages that were read already
 	made      map[place][]ledger.OpID // operations that were published
+	honest    map[ledger.OpID]bool    // of them, those that an honest node published
 	contested []place                 // places with two of them, in the order found
 	frames    map[numbered]p2p.Digest // frames that were published
 	votes     map[vote]ledger.OpID    // what each witness voted for in each place
@@ -48,6 +49,7 @@ func newWatched() watched {
 	return watched{
 		read:     make(map[p2p.Digest]bool),
 		made:     make(map[place][]ledger.OpID),
+		honest:   make(map[ledger.OpID]bool),
 		frames:   make(map[numbered]p2p.Digest),
 		votes:    make(map[vote]ledger.OpID),
 		slots:    make(map[ledger.OpID]place),
@@ -107,11 +109,14 @@ func (c *Checker) published(node int, data []byte) {
 	}
 }
 
-func (c *Checker) honest(node int) bool { return !c.cfg.Outlaw[c.cfg.Nodes[node]] }
+func (c *Checker) honest(node int) bool { return node >= 0 && !c.cfg.Outlaw[c.cfg.Nodes[node]] }
 
 func (c *Checker) opMade(node int, op *ledger.Op) {
 	w := &c.watched
 	id, at := op.ID(), place{op.Account, op.Lane, op.Seq}
+	if c.honest(node) {
+		w.honest[id] = true
+	}
 	if slices.Contains(w.made[at], id) {
 		return
 	}
