@@ -124,6 +124,7 @@ type Replica struct {
 	absent      map[BundleID]*bundle
 	asked       ledger.OpID // the last that Missing returned
 	askedBundle BundleID    // the last that Absent returned
+	askedFrame  p2p.Digest  // the last that Lacking returned
 	keeps       []*Bundle   // held and voted for, since TakeKept
 
 	packed    uint64 // 1 + State.Applied when evict last found nothing
