@@ -105,11 +105,12 @@ func publish(network p2p.Network, room string, data []byte) machine.Effect {
 	return machine.Publish{Topic: network.Topic(room), Data: data}
 }
 
-// wants reads which operations and bundles a peer asks for; none of what is no want.
-func wants(data []byte) (ops []ledger.OpID, bundles []replica.BundleID) {
+// wants reads which operations, bundles and frames a peer asks for; none of what is no
+// want.
+func wants(data []byte) (ops []ledger.OpID, bundles []replica.BundleID, frames []p2p.Digest) {
 	kind, r, err := wire.Open(data)
 	if err != nil || kind != wire.KindWant {
-		return nil, nil
+		return nil, nil, nil
 	}
 	const most = 64
 	ops = make([]ledger.OpID, r.Count(most, 32))
@@ -120,10 +121,14 @@ func wants(data []byte) (ops []ledger.OpID, bundles []replica.BundleID) {
 	for i := range bundles {
 		r.Into(bundles[i][:])
 	}
-	if r.Close() != nil {
-		return nil, nil
+	frames = make([]p2p.Digest, r.Count(most, 32))
+	for i := range frames {
+		r.Into(frames[i][:])
 	}
-	return ops, bundles
+	if r.Close() != nil {
+		return nil, nil, nil
+	}
+	return ops, bundles, frames
 }
 
 // claimsOf returns claims of all credits to an account, as many as an operation holds.

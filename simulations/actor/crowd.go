@@ -35,7 +35,8 @@ type Crowd struct {
 type line struct {
 	owner  int
 	lane   ledger.Lane
-	flying []*ledger.Op // signed, not applied yet
+	signed []*ledger.Op // all of them, in order: none is signed again, whatever is taken back
+	flying []*ledger.Op // the last of signed, not applied yet
 	resend time.Duration
 }
 
@@ -69,9 +70,7 @@ func (c *Crowd) Act(at time.Duration, _ int) (fx []machine.Effect, next time.Dur
 			continue
 		}
 		head, _ := st.Head(c.cfg.Owners[l.owner].ID, l.lane)
-		for len(l.flying) > 0 && l.flying[0].Seq <= head {
-			l.flying = without(l.flying, 1)
-		}
+		l.flying = l.signed[min(int(head), len(l.signed)):]
 		switch {
 		case len(l.flying) == 0:
 			fresh = append(fresh, c.begin(at, l, st)...)
@@ -98,7 +97,7 @@ func (c *Crowd) Act(at time.Duration, _ int) (fx []machine.Effect, next time.Dur
 const crowdPatience = 800 * time.Millisecond
 
 // begin signs up to three operations in a row.
-func (c *Crowd) begin(at time.Duration, l *line, st *ledger.State) []*ledger.Op {
+func (c *Crowd) begin(at time.Duration, l *line, st *ledger.State) (made []*ledger.Op) {
 	if at >= c.cfg.Until || !c.dice.hits(35) {
 		return nil
 	}
@@ -118,10 +117,10 @@ func (c *Crowd) begin(at time.Duration, l *line, st *ledger.State) []*ledger.Op 
 			c.locks = append(c.locks, it.ID)
 		}
 		before, last = append(before, it), op
-		l.flying = append(l.flying, op)
+		l.signed, made = append(l.signed, op), append(made, op)
 	}
 	l.resend = at + crowdPatience
-	return l.flying
+	return made
 }
 
 // draft draws what an owner does next. First says that nothing of the lane is under

@@ -227,7 +227,12 @@ func (g *Gang) Hear(at time.Duration, node int, ev machine.Event) []machine.Effe
 		c := g.chainOf(node)
 		p.frames = pick(&g.dice, c.sides).told
 	}
-	ids, names := wants(msg.Data)
+	ids, names, words := wants(msg.Data)
+	for _, id := range words {
+		if f, ok := g.book.Frame(id); ok && !g.dice.hits(g.habits.withhold) {
+			p.frames = append(p.frames, f)
+		}
+	}
 	for _, id := range ids {
 		if op := g.ops[id]; op != nil && !g.dice.hits(g.habits.withhold) {
 			p.ops = append(p.ops, op)

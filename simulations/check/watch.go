@@ -146,8 +146,13 @@ func (c *Checker) bundleMade(node int, b *replica.Bundle) {
 	c.watched.bundles[b.ID()] = ids
 }
 
+// frameMade takes a frame that its own witness published: what others show of it may be
+// forged.
 func (c *Checker) frameMade(node int, f *replica.Frame) {
 	w := &c.watched
+	if by, ok := c.cfg.Genesis.Ledger.WitnessOf(c.cfg.Nodes[node]); !ok || by != f.Witness {
+		return
+	}
 	id, at := f.ID(), numbered{f.Witness, f.Seq}
 	if before, ok := w.frames[at]; ok && before != id && c.honest(node) {
 		c.fault(Memory, node, "two frames with number %d", f.Seq)
