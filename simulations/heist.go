@@ -172,7 +172,7 @@ func (h Heist) repeat() string {
 func (r *heist) set() error {
 	g := r.genesis(r.cast)
 	network := g.Network()
-	nodes := make([]world.Node, len(r.stakes)+1)
+	nodes := make([]world.Node, len(r.stakes)+2)
 	cfg := check.Config{Genesis: g, Outlaw: make(map[p2p.PeerID]bool), Ignore: r.Ignore}
 	gang := actor.GangConfig{
 		Seed: r.Seed, Network: network, Genesis: &g.Ledger, Victims: r.victims, Until: r.Climate.Storm + lieAfter,
@@ -185,7 +185,7 @@ func (r *heist) set() error {
 		key := r.key(i)
 		cfg.Nodes = append(cfg.Nodes, key.ID)
 		switch {
-		case i < r.honest:
+		case i < r.honest || i == r.watcher():
 			nodes[i] = world.Node{Flaw: r.Flaw, Timing: machine.Timing{
 				Retry: 500 * time.Millisecond, Sync: 400 * time.Millisecond, Offer: time.Hour,
 			}}
@@ -211,7 +211,7 @@ func (r *heist) set() error {
 	for i := r.honest; i < len(r.stakes); i++ {
 		nodes[i].Agent = r.gang
 	}
-	nodes[len(r.stakes)].Agent = r.crowd
+	nodes[r.watcher()-1].Agent = r.crowd
 	var err error
 	r.world, err = world.New(world.Config{
 		Seed: r.Seed, Genesis: g, Weather: weather.New(r.Seed, len(nodes), r.Climate), Nodes: nodes, Log: r.Log,
@@ -220,9 +220,13 @@ func (r *heist) set() error {
 			r.gang.Overhear(fx)
 		},
 	})
-	r.nodes = make([]*machine.Machine, r.honest)
+	r.nodes = make([]*machine.Machine, r.honest+1)
 	return err
 }
+
+// watcher is the index of an honest node without stake, which tells nobody what it has
+// seen. The crowd's node is before it, the witnesses are before that.
+func (r *heist) watcher() int { return len(r.stakes) + 1 }
 
 // view returns the ledger as the node of an honest owner has it.
 func (r *heist) view(owner int) *ledger.State {
@@ -235,9 +239,10 @@ func (r *heist) view(owner int) *ledger.State {
 
 // look asks the oracles that hold at any time.
 func (r *heist) look() []check.Violation {
-	for i := range r.nodes {
+	for i := range r.honest {
 		r.nodes[i] = r.world.Machine(i)
 	}
+	r.nodes[r.honest] = r.world.Machine(r.watcher())
 	for _, op := range r.gang.Made()[r.told:] {
 		r.oracles.Made(op)
 	}

@@ -110,7 +110,7 @@ type Replica struct {
 	linked    []*Frame // of log, since TakeLinked
 	frames    map[p2p.Digest]*link
 	parked    map[p2p.Digest]*link
-	waits     map[p2p.Digest][]*link // parked frames, each by one frame that it waits for
+	waits     map[p2p.Digest][]*link // parked frames, by each frame that they wait for
 	unjudged  []*link                // frames whose votes were not looked at yet
 
 	entries     map[ledger.OpID]*entry

@@ -24,6 +24,9 @@ func (r *Replica) Heads() []uint32 {
 // does not exist. Like Missing it goes on where the last call ended.
 func (r *Replica) Lacking(limit int) []p2p.Digest {
 	ids := slices.DeleteFunc(sortedKeys(r.waits, compareDigests), func(id p2p.Digest) bool {
+		if r.parked[id] != nil {
+			return true
+		}
 		f := r.waits[id][0].frame
 		witness, seq := f.Witness, f.Seq-1
 		if id != f.Prev {
