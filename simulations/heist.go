@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pinfi/pinfi/ledger"
+	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/market"
 	"github.com/pinfi/pinfi/node/machine"
 	"github.com/pinfi/pinfi/p2p"
@@ -154,7 +155,7 @@ func (h Heist) Run() (Outcome, error) {
 	}
 	return Outcome{
 		Seed: h.Seed, Trace: r.world.Trace(), Settled: r.world.Now(), Steps: r.world.Steps(), Events: r.world.Events(),
-		Paid: len(r.crowd.Made()), Proofs: r.proofs(), Faults: append(r.oracles.Found(), open...),
+		Paid: len(r.crowd.Made()), Proofs: r.proofs(0), Halted: r.proofs(replica.DoubleCertificate), Faults: append(r.oracles.Found(), open...),
 		repeat: h.repeat(),
 	}, nil
 }
@@ -175,7 +176,11 @@ func (r *heist) set() error {
 	nodes := make([]world.Node, len(r.stakes)+2)
 	cfg := check.Config{Genesis: g, Outlaw: make(map[p2p.PeerID]bool), Ignore: r.Ignore}
 	gang := actor.GangConfig{
-		Seed: r.Seed, Network: network, Genesis: &g.Ledger, Victims: r.victims, Until: r.Climate.Storm + lieAfter,
+		Seed: r.Seed, Network: network, Genesis: &g.Ledger, Victims: r.victims,
+		Sides: 4, Until: r.Climate.Storm + lieAfter,
+	}
+	if r.Grave { // replicas may differ in third sides that no witness rests on: see the ledger's specification
+		gang.Sides = 2
 	}
 	crowd := actor.CrowdConfig{
 		Seed: r.Seed, Network: network, Payees: append(r.victims[:victims:victims], r.thieves...), View: r.view,
@@ -253,12 +258,20 @@ func (r *heist) look() []check.Violation {
 // owed returns what honest owners have signed.
 func (r *heist) owed() []*ledger.Op { return r.crowd.Made() }
 
-// proofs counts what the first node that is up holds against the gang.
-func (r *heist) proofs() int {
+// proofs counts what the first node that is up holds against the gang of an offence, or
+// of all.
+func (r *heist) proofs(offence replica.Offence) int {
+	n := 0
 	for _, m := range r.nodes {
-		if m != nil {
-			return m.Replica().EvidenceLen()
+		if m == nil {
+			continue
 		}
+		for _, ev := range m.Replica().Evidence() {
+			if offence == 0 || ev.Offence == offence {
+				n++
+			}
+		}
+		break
 	}
-	return 0
+	return n
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pinfi/pinfi/node/machine"
+	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/simulations/check"
 	"github.com/pinfi/pinfi/simulations/world"
 )
@@ -61,7 +63,7 @@ func many(t *testing.T, grave bool) {
 		count = min(count, 20)
 	}
 	began := time.Now()
-	var paid, proofs, failed int
+	var paid, proofs, halted, failed int
 	var steps uint64
 	var slowest Outcome
 	for _, o := range heists(t, *heistFlag, count, func(seed uint64) Heist {
@@ -71,7 +73,7 @@ func many(t *testing.T, grave bool) {
 		}
 		return h
 	}) {
-		paid, proofs, steps = paid+o.Paid, proofs+o.Proofs, steps+o.Steps
+		paid, proofs, halted, steps = paid+o.Paid, proofs+o.Proofs, halted+o.Halted, steps+o.Steps
 		if o.Settled > slowest.Settled {
 			slowest = o
 		}
@@ -84,16 +86,65 @@ func many(t *testing.T, grave bool) {
 			}
 		}
 	}
-	t.Logf("%d seeds in %v: %d failed, %d machine steps, %d operations of honest owners, %d proofs, slowest seed %d at %v",
-		count, time.Since(began).Round(time.Millisecond), failed, steps, paid, proofs, slowest.Seed, slowest.Settled)
-	if paid == 0 || proofs == 0 {
-		t.Errorf("the heists are empty: %d operations, %d proofs", paid, proofs)
+	t.Logf("%d seeds in %v: %d failed, %d machine steps, %d operations of honest owners, %d proofs, %d double certificates, "+
+		"slowest seed %d at %v",
+		count, time.Since(began).Round(time.Millisecond), failed, steps, paid, proofs, halted, slowest.Seed, slowest.Settled)
+	if paid == 0 || proofs == 0 || grave && halted == 0 {
+		t.Errorf("the heists are empty: %d operations, %d proofs, %d double certificates", paid, proofs, halted)
 	}
 }
 
+// [SIM-20] With less than a third of hostile stake, whatever it does, nothing is spent twice, replicas agree on every
+// place and in the end on everything, what honest owners signed is applied, what was ever applied stays, and nobody
+// honest is accused.
 func TestHeist(t *testing.T) { many(t, false) }
 
+// [SIM-21] With 40 to 60 % of hostile stake replicas come to agree, money is conserved, and of two certificates for one
+// place there is evidence against more than a third of the stake, all of it hostile.
 func TestGraveHeist(t *testing.T) { many(t, true) }
 
-var _ = check.Kept
-var _ world.Flaw
+// [SIM-22] A heist is a function of its seed.
+func TestHeistRepeats(t *testing.T) {
+	run := func(seed uint64) Heist { return Heist{Seed: seed, Grave: seed%2 == 0} }
+	first, again := heists(t, 1, 6, run), heists(t, 1, 6, run)
+	for i := range first {
+		if first[i].Trace != again[i].Trace || i > 0 && first[i].Trace == first[i-1].Trace {
+			t.Errorf("seed %d: traces %016x and %016x", first[i].Seed, first[i].Trace, again[i].Trace)
+		}
+	}
+}
+
+// [SIM-23] Oracles find a heist that succeeds: a gang with more than a third of the stake, witnesses that forget what
+// they voted for, and nodes that take any signature.
+func TestHeistIsFound(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		oracle check.Oracle
+		heist  Heist
+	}{
+		{"two certificates", check.Rivals, Heist{Grave: true, Strict: true}},
+		{"two histories", check.Chains, Heist{Grave: true, Strict: true, Ignore: []check.Oracle{check.Rivals, check.Accused}}},
+		{"forgotten frames", check.Memory, Heist{
+			Flaw: world.Flaw{Forget: func(r machine.Record) bool { return r.Kind == machine.RecordFrame }},
+		}},
+		{"forged operations", check.Forged, Heist{
+			Flaw: world.Flaw{Verify: func(p2p.PeerID, p2p.Digest, p2p.Signature) bool { return true }},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var told []check.Oracle
+			for first := uint64(1); first <= 60; first += 4 {
+				for _, o := range heists(t, first, 4, func(seed uint64) Heist { c.heist.Seed = seed; return c.heist }) {
+					for _, v := range o.Faults {
+						if v.Oracle == c.oracle {
+							t.Logf("seed %d: %v", o.Seed, v)
+							return
+						}
+						told = append(told, v.Oracle)
+					}
+				}
+			}
+			t.Errorf("%v said nothing in 60 seeds; others: %v", c.oracle, told)
+		})
+	}
+}

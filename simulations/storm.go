@@ -55,6 +55,7 @@ type Outcome struct {
 	Passed  int               // storms that a device passed, as the client saw it
 	Paid    int               // operations that honest owners of a Heist signed
 	Proofs  int               // evidence that a node of a Heist holds in the end
+	Halted  int               // places with two certificates, of a Heist
 	Faults  []check.Violation // what oracles said; nil: all is well
 
 	repeat string // the command that repeats the run

@@ -126,7 +126,8 @@ func (c *Checker) opMade(node int, op *ledger.Op) {
 		if n == 2 {
 			w.contested = append(w.contested, at)
 		}
-		if c.honest(node) {
+		other := func(o ledger.OpID) bool { return o != id && w.honest[o] } // the rest may be forged
+		if c.honest(node) && slices.ContainsFunc(w.made[at], other) {
 			c.fault(Memory, node, "two operations in lane %d at %d", at.lane, at.seq)
 		}
 	}
