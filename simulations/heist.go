@@ -155,8 +155,8 @@ func (h Heist) Run() (Outcome, error) {
 	}
 	return Outcome{
 		Seed: h.Seed, Trace: r.world.Trace(), Settled: r.world.Now(), Steps: r.world.Steps(), Events: r.world.Events(),
-		Paid: len(r.crowd.Made()), Proofs: r.proofs(0), Halted: r.proofs(replica.DoubleCertificate), Faults: append(r.oracles.Found(), open...),
-		repeat: h.repeat(),
+		Paid: len(r.crowd.Made()), Proofs: r.proofs(0), Halted: r.proofs(replica.DoubleCertificate),
+		Faults: append(r.oracles.Found(), open...), repeat: h.repeat(),
 	}, nil
 }
 

@@ -86,8 +86,8 @@ func many(t *testing.T, grave bool) {
 			}
 		}
 	}
-	t.Logf("%d seeds in %v: %d failed, %d machine steps, %d operations of honest owners, %d proofs, %d double certificates, "+
-		"slowest seed %d at %v",
+	t.Logf("%d seeds in %v: %d failed, %d machine steps, %d operations of honest owners, "+
+		"%d proofs, %d double certificates, slowest seed %d at %v",
 		count, time.Since(began).Round(time.Millisecond), failed, steps, paid, proofs, halted, slowest.Seed, slowest.Settled)
 	if paid == 0 || proofs == 0 || grave && halted == 0 {
 		t.Errorf("the heists are empty: %d operations, %d proofs, %d double certificates", paid, proofs, halted)
@@ -123,13 +123,15 @@ func TestHeistIsFound(t *testing.T) {
 		heist  Heist
 	}{
 		{"two certificates", check.Rivals, Heist{Grave: true, Strict: true}},
-		{"two histories", check.Chains, Heist{Grave: true, Strict: true, Ignore: []check.Oracle{check.Rivals, check.Accused}}},
+		{"two histories", check.Chains, Heist{
+			Grave: true, Strict: true, Ignore: []check.Oracle{check.Rivals, check.Accused},
+		}},
 		{"forgotten frames", check.Memory, Heist{
 			Flaw: world.Flaw{Forget: func(r machine.Record) bool { return r.Kind == machine.RecordFrame }},
 		}},
 		{"forged operations", check.Forged, Heist{
 			Ignore: []check.Oracle{check.Accused, check.Memory, check.Rivals, check.Chains},
-			Flaw: world.Flaw{Verify: func(p2p.PeerID, p2p.Digest, p2p.Signature) bool { return true }},
+			Flaw:   world.Flaw{Verify: func(p2p.PeerID, p2p.Digest, p2p.Signature) bool { return true }},
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -149,19 +149,14 @@ func signedBy(op *ledger.Op) p2p.Signed {
 func (m *Machine) rememberFrames(p *past) error {
 	var refused, waiting []*replica.Frame
 	for left := true; left; {
-		for w := range p.frames {
-			for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
-				out, err := m.rememberFrame(p.frames[w][0], p)
-				if err != nil {
-					return err
-				}
-				if out == replica.Refused {
-					refused = append(refused, p.frames[w][0])
-				}
-				p.frames[w] = p.frames[w][1:]
-			}
-		}
 		left = false
+		for w := range p.frames {
+			no, err := m.rememberReady(w, p)
+			if err != nil {
+				return err
+			}
+			refused = append(refused, no...)
+		}
 		for w := range p.frames {
 			if len(p.frames[w]) > 0 && !m.replica.Ready(p.frames[w][0]) {
 				m.replica.AddFrame(p.frames[w][0])
@@ -183,6 +178,23 @@ func (m *Machine) rememberFrames(p *past) error {
 		}
 	}
 	return nil // those of others come again, with what they rest on
+}
+
+// rememberReady adds the next frames of a witness as far as all that they rest on is
+// there, and returns those that the replica refused.
+func (m *Machine) rememberReady(w int, p *past) (refused []*replica.Frame, err error) {
+	for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
+		f := p.frames[w][0]
+		p.frames[w] = p.frames[w][1:]
+		out, err := m.rememberFrame(f, p)
+		if err != nil {
+			return nil, err
+		}
+		if out == replica.Refused {
+			refused = append(refused, f)
+		}
+	}
+	return refused, nil
 }
 
 // rememberFrame adds a frame and then what it votes for. So neither are there more

@@ -142,7 +142,10 @@ func TestRestoreThirdSide(t *testing.T) {
 	for i := range 3 {
 		s.add(fmt.Sprint("witness", i), true, 0, nil)
 	}
-	sides := []*replica.Frame{s.frameOf(1, nil, opNamed("a")), s.frameOf(1, nil, opNamed("b")), s.frameOf(1, nil, opNamed("c"))}
+	sides := make([]*replica.Frame, 3)
+	for i := range sides {
+		sides[i] = s.frameOf(1, nil, opNamed(fmt.Sprint("side", i)))
+	}
 	for _, side := range sides {
 		after := s.frameOf(1, side, opNamed("d"))
 		own := &replica.Frame{

@@ -101,8 +101,8 @@ func (p *parcel) message() []byte {
 }
 
 // publish gossips a message.
-func publish(network p2p.Network, room string, data []byte) machine.Effect {
-	return machine.Publish{Topic: network.Topic(room), Data: data}
+func publish(network p2p.Network, data []byte) machine.Effect {
+	return machine.Publish{Topic: network.Topic(p2p.Ops), Data: data}
 }
 
 // wants reads which operations, bundles and frames a peer asks for; none of what is no

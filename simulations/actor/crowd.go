@@ -76,7 +76,7 @@ func (c *Crowd) Act(at time.Duration, _ int) (fx []machine.Effect, next time.Dur
 			fresh = append(fresh, c.begin(at, l, st)...)
 		case at >= l.resend:
 			for _, op := range l.flying {
-				fx = append(fx, publish(c.cfg.Network, p2p.Ops, opMessage(op)))
+				fx = append(fx, publish(c.cfg.Network, opMessage(op)))
 			}
 			l.resend = at + crowdPatience
 		}
@@ -84,10 +84,10 @@ func (c *Crowd) Act(at time.Duration, _ int) (fx []machine.Effect, next time.Dur
 	c.made = append(c.made, fresh...)
 	if len(fresh) > 1 && c.dice.hits(60) {
 		b := &replica.Bundle{Ops: fresh}
-		fx = append(fx, publish(c.cfg.Network, p2p.Ops, bundleMessage(b)))
+		fx = append(fx, publish(c.cfg.Network, bundleMessage(b)))
 	} else {
 		for _, op := range fresh {
-			fx = append(fx, publish(c.cfg.Network, p2p.Ops, opMessage(op)))
+			fx = append(fx, publish(c.cfg.Network, opMessage(op)))
 		}
 	}
 	return fx, at + c.dice.between(100*time.Millisecond, 300*time.Millisecond)

@@ -60,11 +60,12 @@ type Gang struct {
 // the others.
 type habits struct {
 	speak, theft, help, both, rot, bundle, seen, replay, withhold, answer, late int
-	sides                                                                       int           // of each member's chain
-	forks                                                                       time.Duration // when they part
-	silent                                                                      [2]time.Duration
-	half                                                                        uint64 // honest nodes that are shown the first rival
-	sly                                                                         bool   // votes for what rests on a rival, never for the rival
+
+	sides  int              // of each member's chain
+	forks  time.Duration    // when they part
+	silent [2]time.Duration // from when to when all are silent
+	half   uint64           // honest nodes that are shown the first rival
+	sly    bool             // votes for what rests on the second rival, never for it
 }
 
 // A theft is two rivals for one place, and what follows them.
@@ -320,7 +321,7 @@ func (g *Gang) Act(at time.Duration, node int) (fx []machine.Effect, next time.D
 		fx = append(fx, g.rot()...)
 	}
 	if g.dice.hits(g.habits.replay) && len(g.heard) > 0 {
-		fx = append(fx, publish(g.cfg.Network, p2p.Ops, g.stale()))
+		fx = append(fx, publish(g.cfg.Network, g.stale()))
 	}
 	if g.dice.hits(g.habits.speak) {
 		fx = append(fx, g.speak(at, g.chainOf(node))...)

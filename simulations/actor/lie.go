@@ -8,7 +8,6 @@ import (
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/node/machine"
-	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
@@ -95,38 +94,42 @@ func (g *Gang) speak(at time.Duration, c *chain) []machine.Effect {
 // ballot draws what a frame votes for: rivals, each on its side or all on one, what is
 // against the rules, and what honest owners want.
 func (g *Gang) ballot(s *side, n int, united bool) []ledger.OpID {
-	var votes []ledger.OpID
-	vote := func(op *ledger.Op) {
-		if op != nil && !s.voted[op.ID()] {
-			votes = append(votes, op.ID())
-		}
-	}
+	var ops []*ledger.Op
 	for _, t := range g.thefts {
-		for i, row := range t.rows {
-			if !united && n < 2 && n != i && len(g.chains[0].sides) > 1 && !g.dice.hits(g.habits.both) {
-				continue
-			}
-			if t.shown[i] && (g.nearly(row[0].ID()) || g.dice.hits(20)) {
-				if i == 1 && g.habits.sly { // a vote for the last is one for all
-					row = row[len(row)-1:]
-				}
-				for _, op := range row {
-					vote(op)
-				}
+		for i := range t.rows {
+			mine := united || n > 1 || n == i || len(g.chains[0].sides) == 1 || g.dice.hits(g.habits.both)
+			if mine && t.shown[i] && (g.nearly(t.rows[i][0].ID()) || g.dice.hits(20)) {
+				ops = append(ops, g.vote(t, i)...)
 			}
 		}
 	}
-	if g.dice.hits(g.habits.rot) {
-		vote(pick(&g.dice, g.rotten))
+	if g.dice.hits(g.habits.rot) && len(g.rotten) > 0 {
+		ops = append(ops, pick(&g.dice, g.rotten))
 	}
 	for _, op := range g.recent {
 		if g.dice.hits(g.habits.help) {
-			vote(op)
+			ops = append(ops, op)
+		}
+	}
+	var votes []ledger.OpID
+	for _, op := range ops {
+		if id := op.ID(); !s.voted[id] {
+			votes = append(votes, id)
 		}
 	}
 	slices.SortFunc(votes, ledger.OpID.Compare)
 	votes = slices.Compact(votes)
 	return votes[:min(len(votes), replica.MaxVotes)]
+}
+
+// vote returns what to vote for of one row of a theft: a vote for the last operation is
+// one for all.
+func (g *Gang) vote(t *theft, i int) []*ledger.Op {
+	row := t.rows[i]
+	if i == 1 && g.habits.sly {
+		return row[len(row)-1:]
+	}
+	return row
 }
 
 // packs draws votes for bundles, with places left out.
@@ -230,26 +233,29 @@ func (g *Gang) show(at time.Duration, t *theft) []machine.Effect {
 	const late = 1500 * time.Millisecond
 	var fx []machine.Effect
 	due := [2]bool{true, t.wait == 0 || t.wait == 1 && g.nearly(t.rows[0][0].ID()) || at > t.begun+late}
-	for i, row := range t.rows {
-		if t.shown[i] || !due[i] {
-			continue
-		}
-		t.shown[i] = true
-		mask := g.habits.half
-		if i == 1 {
-			mask = g.everyone() &^ mask
-		}
-		for k, op := range row {
-			g.learnOp(op)
-			if k == 0 || !g.dice.hits(g.habits.withhold) {
-				fx = append(fx, g.sendSome(mask, parcel{ops: []*ledger.Op{op}})...)
-			}
+	parts := [2]uint64{g.habits.half, g.everyone() &^ g.habits.half}
+	for i := range t.rows {
+		if !t.shown[i] && due[i] {
+			t.shown[i] = true
+			fx = append(fx, g.showRow(t.rows[i], parts[i])...)
 		}
 	}
 	if !t.done && at > t.begun+2*late && g.dice.hits(10) {
 		t.done = true
 		for _, row := range t.rows {
-			fx = append(fx, publish(g.cfg.Network, p2p.Ops, bundleMessage(&replica.Bundle{Ops: row})))
+			fx = append(fx, publish(g.cfg.Network, bundleMessage(&replica.Bundle{Ops: row})))
+		}
+	}
+	return fx
+}
+
+// showRow shows a rival, and perhaps what follows it, to a part of the others.
+func (g *Gang) showRow(row []*ledger.Op, part uint64) []machine.Effect {
+	var fx []machine.Effect
+	for k, op := range row {
+		g.learnOp(op)
+		if k == 0 || !g.dice.hits(g.habits.withhold) {
+			fx = append(fx, g.sendSome(part, parcel{ops: []*ledger.Op{op}})...)
 		}
 	}
 	return fx
@@ -276,7 +282,7 @@ func (g *Gang) rot() []machine.Effect {
 	op := d.write(st, key.ID, last)
 	data := g.bend(key, op)
 	if data != nil {
-		return []machine.Effect{publish(g.cfg.Network, p2p.Ops, data)}
+		return []machine.Effect{publish(g.cfg.Network, data)}
 	}
 	key.sign(op)
 	g.learnOp(op)
@@ -285,7 +291,7 @@ func (g *Gang) rot() []machine.Effect {
 	if g.dice.hits(g.habits.withhold) {
 		return nil
 	}
-	return []machine.Effect{publish(g.cfg.Network, p2p.Ops, opMessage(op))}
+	return []machine.Effect{publish(g.cfg.Network, opMessage(op))}
 }
 
 // bend makes a message that is refused at sight of an operation; nil: it is left as it
