@@ -41,6 +41,7 @@ func Night() weather.Climate {
 type cast struct {
 	stakes  []ledger.Amount // the honest first
 	honest  int             // of them
+	watched bool            // there is a node without stake
 	victims []ledger.Account
 	thieves []ledger.Account
 }
@@ -71,6 +72,7 @@ func (h Heist) cast() cast {
 		if fits := 3*bad < total; !h.Grave && !fits || h.Grave && (10*bad < 4*total || 10*bad > 6*total) {
 			continue
 		}
+		c.watched = draw(99, 2) == 0
 		for i := range victims {
 			c.victims = append(c.victims, h.key(100+i).ID)
 		}
@@ -173,13 +175,16 @@ func (h Heist) repeat() string {
 func (r *heist) set() error {
 	g := r.genesis(r.cast)
 	network := g.Network()
-	nodes := make([]world.Node, len(r.stakes)+2)
+	nodes := make([]world.Node, len(r.stakes)+1)
+	if r.watched {
+		nodes = append(nodes, world.Node{})
+	}
 	cfg := check.Config{Genesis: g, Outlaw: make(map[p2p.PeerID]bool), Ignore: r.Ignore}
 	gang := actor.GangConfig{
 		Seed: r.Seed, Network: network, Genesis: &g.Ledger, Victims: r.victims,
 		Sides: 4, Until: r.Climate.Storm + lieAfter,
 	}
-	if r.Grave { // replicas may differ in third sides that no witness rests on: see the ledger's specification
+	if r.watched { // it may hold third sides that no witness rests on: see the ledger's specification
 		gang.Sides = 2
 	}
 	crowd := actor.CrowdConfig{
@@ -225,7 +230,10 @@ func (r *heist) set() error {
 			r.gang.Overhear(fx)
 		},
 	})
-	r.nodes = make([]*machine.Machine, r.honest+1)
+	r.nodes = make([]*machine.Machine, r.honest)
+	if r.watched {
+		r.nodes = append(r.nodes, nil)
+	}
 	return err
 }
 
@@ -247,7 +255,9 @@ func (r *heist) look() []check.Violation {
 	for i := range r.honest {
 		r.nodes[i] = r.world.Machine(i)
 	}
-	r.nodes[r.honest] = r.world.Machine(r.watcher())
+	if r.watched {
+		r.nodes[r.honest] = r.world.Machine(r.watcher())
+	}
 	for _, op := range r.gang.Made()[r.told:] {
 		r.oracles.Made(op)
 	}

@@ -150,13 +150,11 @@ func (m *Machine) rememberFrames(p *past) error {
 	var refused, waiting []*replica.Frame
 	for left := true; left; {
 		left = false
-		for w := range p.frames {
-			no, err := m.rememberReady(w, p)
-			if err != nil {
-				return err
-			}
-			refused = append(refused, no...)
+		no, err := m.rememberReady(p)
+		if err != nil {
+			return err
 		}
+		refused = append(refused, no...)
 		for w := range p.frames {
 			if len(p.frames[w]) > 0 && !m.replica.Ready(p.frames[w][0]) {
 				m.replica.AddFrame(p.frames[w][0])
@@ -180,18 +178,23 @@ func (m *Machine) rememberFrames(p *past) error {
 	return nil // those of others come again, with what they rest on
 }
 
-// rememberReady adds the next frames of a witness as far as all that they rest on is
+// rememberReady adds the next frames of each witness as far as all that they rest on is
 // there, and returns those that the replica refused.
-func (m *Machine) rememberReady(w int, p *past) (refused []*replica.Frame, err error) {
-	for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
-		f := p.frames[w][0]
-		p.frames[w] = p.frames[w][1:]
-		out, err := m.rememberFrame(f, p)
-		if err != nil {
-			return nil, err
-		}
-		if out == replica.Refused {
-			refused = append(refused, f)
+func (m *Machine) rememberReady(p *past) (refused []*replica.Frame, err error) {
+	for more := true; more; {
+		more = false
+		for w := range p.frames {
+			for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
+				f := p.frames[w][0]
+				p.frames[w], more = p.frames[w][1:], true
+				out, err := m.rememberFrame(f, p)
+				if err != nil {
+					return nil, err
+				}
+				if out == replica.Refused {
+					refused = append(refused, f)
+				}
+			}
 		}
 	}
 	return refused, nil

@@ -96,7 +96,8 @@ func NewGang(cfg GangConfig) *Gang {
 	g.habits = habits{
 		speak: 10 + d.below(60), theft: 5 + d.below(40), help: d.below(101), both: pick(d, []int{0, 10, 100}),
 		rot: d.below(20), bundle: d.below(60), seen: d.below(60), replay: d.below(15), withhold: d.below(50),
-		sly: d.hits(30), answer: d.below(101), late: pick(d, []int{0, 0, 100}), sides: min(cfg.Sides, pick(d, []int{1, 2, 2, 3, 4})),
+		sly: d.hits(30), answer: d.below(101), late: pick(d, []int{0, 0, 100}),
+		sides: min(cfg.Sides, pick(d, []int{1, 2, 2, 3, 4})),
 		forks: d.between(0, cfg.Until/2), silent: [2]time.Duration{from, from + d.between(0, cfg.Until/3)},
 	}
 	for g.habits.half == 0 || g.habits.half == 1<<len(cfg.Honest)-1 {
