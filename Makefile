@@ -5,6 +5,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=tools/go.mod
 SEEDS  ?= 2000
 SEED   ?=
+HOSTILE ?= 1000
 TIME   ?= 20s
 COUNT  ?= 10
 MINUTES ?= 30
@@ -50,8 +51,9 @@ test: ## all tests: units, properties, fuzz seeds, 500 simulated storms, short s
 e2e: ## scripts with real processes over real libp2p, the long ones too
 	PINFI_E2E=long $(GO) test -count=1 -timeout 15m ./cmd/... -run Script
 
-sim: ## SEEDS=2000 storms in virtual time; SEED=7 runs one, with its trace
+sim: ## SEEDS=2000 storms and HOSTILE=1000 heists of each kind in virtual time; SEED=7 runs one storm, with its trace
 	$(GO) test -count=1 -timeout 0 ./simulations/world -run TestSeeds $(if $(SEED),-v -args -seeds 1 -seed $(SEED),-args -seeds $(SEEDS))
+	$(if $(SEED),,$(GO) test -count=1 -timeout 0 ./simulations -v -run 'Heist$$' -args -heists $(HOSTILE))
 
 fuzz: ## every fuzz target for TIME=20s each
 	@grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's/_test.go:func / /' | while read -r file target; do \

@@ -57,7 +57,7 @@ func (r *Replica) AddFrame(f *Frame) Outcome {
 	}
 	l := &link{id: f.ID(), frame: f}
 	if lacks := r.lacks(f); len(lacks) > 0 {
-		r.park(l, lacks[0])
+		r.park(l, lacks)
 		return Parked
 	}
 	outcome := r.link(l)
@@ -98,10 +98,12 @@ func (r *Replica) lacks(f *Frame) []p2p.Digest {
 	return out
 }
 
-// park keeps a frame until one that it rests on comes.
-func (r *Replica) park(l *link, lack p2p.Digest) {
+// park keeps a frame until those that it rests on have come.
+func (r *Replica) park(l *link, lacks []p2p.Digest) {
 	r.parked[l.id] = l
-	r.waits[lack] = append(r.waits[lack], l)
+	for _, lack := range lacks {
+		r.waits[lack] = append(r.waits[lack], l)
+	}
 	r.witnesses[l.frame.Witness].parked++
 }
 
@@ -113,8 +115,7 @@ func (r *Replica) unpark(l *link) {
 		delete(r.waits, done[0].id)
 		done = done[1:]
 		for _, next := range waiting {
-			if lacks := r.lacks(next.frame); len(lacks) > 0 {
-				r.waits[lacks[0]] = append(r.waits[lacks[0]], next)
+			if r.parked[next.id] == nil || len(r.lacks(next.frame)) > 0 {
 				continue
 			}
 			delete(r.parked, next.id)
@@ -304,8 +305,8 @@ func (r *Replica) pinned(id p2p.Digest) bool {
 	for len(want) > 0 {
 		at := want[0]
 		want = want[1:]
-		for _, l := range r.parked { // order-free: whether there is one
-			if done[l.id] || !slices.Contains(r.lacks(l.frame), at) {
+		for _, l := range r.waits[at] {
+			if done[l.id] {
 				continue
 			}
 			if len(r.witnesses[l.frame.Witness].forks) == 0 {

@@ -110,7 +110,7 @@ type Replica struct {
 	linked    []*Frame // of log, since TakeLinked
 	frames    map[p2p.Digest]*link
 	parked    map[p2p.Digest]*link
-	waits     map[p2p.Digest][]*link // parked frames, each by one frame that it waits for
+	waits     map[p2p.Digest][]*link // parked frames, by each frame that they wait for
 	unjudged  []*link                // frames whose votes were not looked at yet
 
 	entries     map[ledger.OpID]*entry
@@ -123,6 +123,7 @@ type Replica struct {
 	absent      map[BundleID]*bundle
 	asked       ledger.OpID // the last that Missing returned
 	askedBundle BundleID    // the last that Absent returned
+	askedFrame  p2p.Digest  // the last that Lacking returned
 	keeps       []BundleID  // held and voted for, since TakeKept
 
 	floor     *ledger.Op // no stray pays a lower fee a byte; nil: nobody has looked

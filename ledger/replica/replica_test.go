@@ -404,7 +404,7 @@ func TestFrames(t *testing.T) {
 		{signed(g, skip), Refused, 4},
 		{fork, Equivocation, 4},
 		{frame(g, 0, one, ledger.OpID{2}), Refused, 4},
-		{frame(g, 0, frame(g, 0, nil, id(7)), id(8)), Parked, 0},
+		{frame(g, 0, frame(g, 0, nil, id(7)), id(8)), Parked, 4},
 	} {
 		if got := r.AddFrame(step.f); got != step.want || r.Heads()[0] != step.head {
 			t.Errorf("step %d: %v, head %d, want %v, %d", i, got, r.Heads()[0], step.want, step.head)
@@ -514,6 +514,11 @@ func give(from, to *Replica) {
 	}
 	for _, f := range from.FramesAfter(heads, 4) {
 		to.AddFrame(f)
+	}
+	for _, id := range to.Lacking(4) {
+		if f, ok := from.Frame(id); ok {
+			to.AddFrame(f)
+		}
 	}
 }
 

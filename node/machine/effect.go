@@ -136,6 +136,7 @@ const (
 	FactProved                    // prover: a commit was made: Lease (operation)
 	FactJudged                    // verifier: a commit was judged: Peer (prover), Lease (operation), Text (fault)
 	FactPassed                    // a storm was passed: Peer (prover)
+	FactReverted                  // an applied operation counts no more: Peer (account), Lease (operation), Text (kind)
 )
 
 // A Record is one thing that survives a crash. A nil Value deletes the record of
@@ -172,7 +173,7 @@ var factNames = [...]string{
 	FactQuoted: "quoted", FactHired: "hired", FactStarted: "started", FactFinished: "finished",
 	FactAbandoned: "abandoned", FactMatched: "matched", FactMismatch: "mismatch", FactClosed: "closed",
 	FactJobDone: "job done", FactSold: "sold", FactServed: "served", FactProved: "proved", FactJudged: "judged",
-	FactPassed: "passed",
+	FactPassed: "passed", FactReverted: "reverted",
 }
 
 // String returns the fact's name.

@@ -94,7 +94,8 @@ func vectors() []vector {
 		})},
 		vector{"message-frame", sealFrame(f)},
 		vector{"message-heads", headsOf([]uint32{0, 1, 0xffffffff})},
-		vector{"message-want", wire.Seal(wire.KindWant, want{[]ledger.OpID{id}, []replica.BundleID{{1}}}.append)},
+		vector{"message-want", wire.Seal(wire.KindWant,
+			want{[]ledger.OpID{id}, []replica.BundleID{{1}}, []p2p.Digest{{2}}}.append)},
 		vector{"message-items", wire.Seal(wire.KindItems, (&items{
 			ops: []*ledger.Op{op}, bundles: []*replica.Bundle{{Ops: []*ledger.Op{op}}}, frames: []*replica.Frame{f},
 		}).append)},
