@@ -84,8 +84,10 @@ func (m *Machine) pump(l ledger.Lane, q *lane) {
 	}
 }
 
-// make signs an operation and sends it off.
+// make signs an operation and sends it off. It is saved after all that it rests on: a
+// replica that lacks that has no room for what is so far ahead in the lane.
 func (m *Machine) make(q *lane, op *ledger.Op, in intent) {
+	m.saveForeign()
 	op.Sig = m.cfg.Crypto.Sign(op.SigningDigest())
 	q.flying = append(q.flying, op)
 	batch := []Record{{Kind: RecordOp, Key: opKey(op.ID()), Value: op.Encode()}}
