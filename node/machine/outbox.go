@@ -34,8 +34,8 @@ type lane struct {
 	resend time.Time
 }
 
-// flyingMax bounds the operations of a lane that are under way. Others keep 64 past
-// the last that is applied.
+// flyingMax bounds the operations of a lane that are under way. Others keep 256 past
+// the last that they have applied, and may be some rounds behind their author.
 const flyingMax = 48
 
 // want queues an intent on a lane.

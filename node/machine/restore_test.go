@@ -192,7 +192,7 @@ func TestRestoreRefuses(t *testing.T) {
 	for name, rec := range map[string]Record{
 		"kind":             {Kind: 99, Key: []byte("k"), Value: []byte("v")},
 		"operation":        {Kind: RecordOp, Key: []byte("k"), Value: []byte("v")},
-		"own, no history":  opRecord(burns(p, 100)[99]),
+		"own, no history":  opRecord(burns(p, 300)[299]),
 		"own signature":    opRecord(&badSig),
 		"other signature":  opRecord(&foreign),
 		"frame":            {Kind: RecordFrame, Key: []byte("k"), Value: []byte("v")},
