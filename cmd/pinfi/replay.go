@@ -71,8 +71,10 @@ func openReplay(ctx context.Context, dir string) (*replay, error) {
 	if err := errors.Join(err, s.Close()); err != nil {
 		return nil, err
 	}
-	r := &replay{genesis: g, ops: map[ledger.OpID]*ledger.Op{}, bundles: map[replica.BundleID]*replica.Bundle{},
-		applied: func(*ledger.Op, ledger.Slot) {}}
+	r := &replay{
+		genesis: g, ops: map[ledger.OpID]*ledger.Op{}, bundles: map[replica.BundleID]*replica.Bundle{},
+		applied: func(*ledger.Op, ledger.Slot) {},
+	}
 	if err := r.decode(records); err != nil {
 		return nil, exit(exitData, fmt.Errorf("store %s: %w", at, err))
 	}
@@ -81,50 +83,10 @@ func openReplay(ctx context.Context, dir string) (*replay, error) {
 
 // decode reads the operations and frames, and verifies every signature.
 func (r *replay) decode(records []store.Record) error {
-	chain := ledger.ChainOf(r.genesis.Network())
-	witnesses := r.genesis.Ledger.Witnesses
 	for _, rec := range records {
 		r.count.records++
-		switch kind := machine.RecordKind(rec.Kind); {
-		case kind == machine.RecordOp:
-			op, err := ledger.DecodeOp(rec.Value)
-			if err != nil {
-				return wrong(rec, "%v", err)
-			}
-			if id := op.ID(); !bytes.Equal(rec.Key, id[:]) {
-				return wrong(rec, "it holds operation %v", id)
-			}
-			if err := r.takeOps(rec, chain, op); err != nil {
-				return err
-			}
-		case kind == machine.RecordBundle:
-			b, err := replica.DecodeBundle(rec.Value)
-			if err != nil {
-				return wrong(rec, "%v", err)
-			}
-			id := b.ID()
-			if !bytes.Equal(rec.Key, id[:]) {
-				return wrong(rec, "it holds bundle %v", p2p.Digest(id))
-			}
-			if err := r.takeOps(rec, chain, b.Ops...); err != nil {
-				return err
-			}
-			r.bundles[id] = b
-			r.count.bundles++
-		case kind == machine.RecordFrame:
-			f, err := replica.DecodeFrame(rec.Value)
-			switch {
-			case err != nil:
-				return wrong(rec, "%v", err)
-			case int(f.Witness) >= len(witnesses):
-				return wrong(rec, "frame of witness %d, there are %d", f.Witness, len(witnesses))
-			case !p2p.Verify(witnesses[f.Witness].Account, f.ID(), f.Sig):
-				return wrong(rec, "frame that witness %d did not sign", f.Witness)
-			}
-			r.frames = append(r.frames, f)
-			r.count.frames++
-		case kind > machine.RecordBundle || kind == 0:
-			return wrong(rec, "its kind is unknown to this version")
+		if err := r.takeRecord(rec); err != nil {
+			return err
 		}
 	}
 	slices.SortStableFunc(r.frames, func(a, b *replica.Frame) int {
@@ -133,8 +95,65 @@ func (r *replay) decode(records []store.Record) error {
 	return nil
 }
 
+// takeRecord takes a record of the ledger. Others must be of a kind that is known.
+func (r *replay) takeRecord(rec store.Record) error {
+	switch kind := machine.RecordKind(rec.Kind); {
+	case kind == machine.RecordOp:
+		return r.takeOp(rec)
+	case kind == machine.RecordBundle:
+		return r.takeBundle(rec)
+	case kind == machine.RecordFrame:
+		return r.takeFrame(rec)
+	case kind > machine.RecordBundle || kind == 0:
+		return wrong(rec, "its kind is unknown to this version")
+	}
+	return nil
+}
+
+func (r *replay) takeOp(rec store.Record) error {
+	op, err := ledger.DecodeOp(rec.Value)
+	if err != nil {
+		return wrong(rec, "%v", err)
+	}
+	if id := op.ID(); !bytes.Equal(rec.Key, id[:]) {
+		return wrong(rec, "it holds operation %v", id)
+	}
+	return r.takeOps(rec, op)
+}
+
+func (r *replay) takeBundle(rec store.Record) error {
+	b, err := replica.DecodeBundle(rec.Value)
+	if err != nil {
+		return wrong(rec, "%v", err)
+	}
+	id := b.ID()
+	if !bytes.Equal(rec.Key, id[:]) {
+		return wrong(rec, "it holds bundle %v", p2p.Digest(id))
+	}
+	r.bundles[id] = b
+	r.count.bundles++
+	return r.takeOps(rec, b.Ops...)
+}
+
+func (r *replay) takeFrame(rec store.Record) error {
+	witnesses := r.genesis.Ledger.Witnesses
+	f, err := replica.DecodeFrame(rec.Value)
+	switch {
+	case err != nil:
+		return wrong(rec, "%v", err)
+	case int(f.Witness) >= len(witnesses):
+		return wrong(rec, "frame of witness %d, there are %d", f.Witness, len(witnesses))
+	case !p2p.Verify(witnesses[f.Witness].Account, f.ID(), f.Sig):
+		return wrong(rec, "frame that witness %d did not sign", f.Witness)
+	}
+	r.frames = append(r.frames, f)
+	r.count.frames++
+	return nil
+}
+
 // takeOps takes operations of one record.
-func (r *replay) takeOps(rec store.Record, chain uint32, ops ...*ledger.Op) error {
+func (r *replay) takeOps(rec store.Record, ops ...*ledger.Op) error {
+	chain := ledger.ChainOf(r.genesis.Network())
 	batch := make([]p2p.Signed, len(ops))
 	for i, op := range ops {
 		if op.Chain != chain {

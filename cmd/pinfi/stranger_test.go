@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	libhost "github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -49,8 +51,24 @@ type stranger struct {
 // their gossip.
 func newStranger(t *testing.T, dirs ...string) (*stranger, map[p2p.Topic]*pubsub.Topic) {
 	t.Helper()
-	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.PrometheusRegisterer(prometheus.NewRegistry()),
-		libp2p.DisableMetrics())
+	return newStrangerAs(t, nil, dirs...)
+}
+
+// newStrangerAs is newStranger with the key of somebody; nil is nobody's.
+func newStrangerAs(t *testing.T, id *p2p.Identity, dirs ...string) (*stranger, map[p2p.Topic]*pubsub.Topic) {
+	t.Helper()
+	options := []libp2p.Option{
+		libp2p.NoListenAddrs, libp2p.PrometheusRegisterer(prometheus.NewRegistry()), libp2p.DisableMetrics(),
+	}
+	if id != nil {
+		seed := id.Seed()
+		key, err := crypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(seed[:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		options = append(options, libp2p.Identity(key))
+	}
+	h, err := libp2p.New(options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,6 +171,32 @@ func TestBundleRefused(t *testing.T) {
 	}
 }
 
+// [LED-103] [LED-105] Who holds the operations of a bundle before the bundle, as their
+// author does, holds the bundle too, and has no need to ask for it when it is voted for.
+func TestBundleOfHeld(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	r := newReplica(t, g, -1)
+	ops := chainOf('a', 3)
+	for _, op := range ops {
+		r.AddOp(op)
+	}
+	b := &Bundle{Ops: ops}
+	addBundle(r, b)
+	for i := range 3 {
+		r.AddFrame(votesFor(g, uint16(i), nil, b))
+		if absent := r.Absent(1); len(absent) > 0 {
+			t.Fatalf("after %d votes it asks for %v", i+1, absent[0].Short())
+		}
+	}
+	if r.State().Applied() != 3 {
+		t.Errorf("%d operations are applied, want 3", r.State().Applied())
+	}
+	addBundle(r, &Bundle{Ops: []*ledger.Op{ops[0], ops[1]}})
+	if len(r.bundles) != 1 {
+		t.Error("a mix of what is there is kept")
+	}
+}
+
 // [LED-106] An operation is final once witnesses with more than two thirds of the stake
 // have told that they hold its certificate; a fork takes no part.
 func TestFinal(t *testing.T) {

@@ -130,9 +130,10 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 		return Known
 	}
 	outcome, entries := Added, make([]*entry, len(ids))
-	news := 0
+	news, loose := 0, true
 	for i := range ids {
 		e := r.entries[ids[i]]
+		loose = loose && (e == nil || e.item == nil || e.pending && len(e.in) == 0)
 		if e == nil || e.item == nil {
 			if items[i] == nil { // was held when it was screened, and no longer is
 				return Refused
@@ -143,8 +144,9 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 		}
 		entries[i] = e
 	}
-	// A bundle of what is held already would let anybody fill the memory by mixing.
-	if outcome != Refused && (known != nil || 2*news >= len(ids)) {
+	// A bundle of what other bundles hold would let anybody fill the memory by mixing. One
+	// of what no bundle holds is an author's own, or came after its operations.
+	if outcome != Refused && (known != nil || loose || 2*news >= len(ids)) {
 		r.register(id, known, entries)
 	}
 	r.fold()

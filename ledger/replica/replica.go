@@ -41,7 +41,7 @@ type Config struct {
 type Limits struct {
 	Pending    int    // operations that no witness voted for in all, default 16384
 	PerAccount int    // uncertified operations of one account, default 256
-	Ahead      uint64 // sequence numbers past a lane's head, default 64
+	Ahead      uint64 // sequence numbers past a lane's head, default 256
 	Parked     int    // frames of one witness that wait for others, default 256
 	Unknown    int    // operations and bundles one witness voted for that nobody sent, default 16384
 }
@@ -58,7 +58,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Parked, 256)
 	set(&l.Unknown, 16384)
 	if l.Ahead == 0 {
-		l.Ahead = 64
+		l.Ahead = 256
 	}
 	return l
 }

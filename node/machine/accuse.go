@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
@@ -15,12 +16,26 @@ import (
 func (m *Machine) accuse() {
 	for _, ev := range m.replica.TakeCaught() {
 		m.note(Note{Fact: FactEvidence, Peer: ev.Account, Text: ev.Offence.String()})
+		if ev.Offence == replica.VoteConflict {
+			m.keepRivals(&ev)
+		}
 		p, ok := m.replica.Accusation(ev)
 		if !ok || ev.Offence != replica.OpFork {
 			continue
 		}
 		m.keepAccusation(ev, p)
 		m.do(Publish{Topic: m.network.Topic(p2p.Accusations), Data: sealAccusation(p)})
+	}
+}
+
+// keepRivals saves the operations that a witness voted for against itself, which nothing
+// else may save: a rival never counts. An own one is left out: a node could not start
+// from both.
+func (m *Machine) keepRivals(ev *replica.Evidence) {
+	for _, id := range [...]p2p.Digest{ev.First, ev.Second} {
+		if op, ok := m.replica.Op(ledger.OpID(id)); ok && op.Account != m.cfg.Self {
+			m.foreign = append(m.foreign, Record{Kind: RecordOp, Key: id[:], Value: op.Encode()})
+		}
 	}
 }
 

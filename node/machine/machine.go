@@ -169,7 +169,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 
 // effects returns what the step wants done. All that it promises is saved at once
 // and first, so that a crash finds the step whole or not at all; what others sent
-// is saved last, since they can send it again.
+// is saved last, since they can send it again, unless an own operation or frame rests on it.
 func (m *Machine) effects() []Effect {
 	m.publish()
 	if len(m.batch) > 0 {

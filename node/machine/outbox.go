@@ -34,8 +34,8 @@ type lane struct {
 	resend time.Time
 }
 
-// flyingMax bounds the operations of a lane that are under way. Others keep 64 past
-// the last that is applied.
+// flyingMax bounds the operations of a lane that are under way. Others keep 256 past
+// the last that they have applied, and may be some rounds behind their author.
 const flyingMax = 48
 
 // want queues an intent on a lane.
@@ -84,8 +84,10 @@ func (m *Machine) pump(l ledger.Lane, q *lane) {
 	}
 }
 
-// make signs an operation and sends it off.
+// make signs an operation and sends it off. It is saved after all that it rests on: a
+// replica that lacks that has no room for what is so far ahead in the lane.
 func (m *Machine) make(q *lane, op *ledger.Op, in intent) {
+	m.saveForeign()
 	op.Sig = m.cfg.Crypto.Sign(op.SigningDigest())
 	q.flying = append(q.flying, op)
 	batch := []Record{{Kind: RecordOp, Key: opKey(op.ID()), Value: op.Encode()}}

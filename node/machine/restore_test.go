@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
@@ -169,6 +170,31 @@ func TestRestoreThirdSide(t *testing.T) {
 
 func opNamed(name string) ledger.OpID { return ledger.OpID(p2p.Sum("op", []byte(name))) }
 
+// What proves that an account forked and that a witness voted for both sides is there
+// in the next life, though the operations never counted.
+func TestRestoreProofs(t *testing.T) {
+	s := newStage(t, never)
+	for i := range 4 {
+		s.add(fmt.Sprint("witness", i), true, 0, nil)
+	}
+	a, owner := s.add("a", false, 1000, nil), s.add("owner", false, 1000, nil)
+	s.start(a)
+	left, right := burns(owner, 1)[0], burns(owner, 1)[0]
+	right.Body = ledger.Burn{Amount: 2}.Encode()
+	right.Sig = owner.cfg.Crypto.Sign(right.SigningDigest())
+	for _, op := range []*ledger.Op{left, right} {
+		s.step(a, Gossiped{Data: sealOp(op)})
+	}
+	s.step(a, Gossiped{Data: sealFrame(s.frameOf(0, nil, left.ID(), right.ID()))})
+	s.run(time.Second, nil)
+	before := a.m.replica.Evidence()
+	s.stop(a)
+	s.start(a)
+	if after := a.m.replica.Evidence(); len(before) != 2 || !slices.Equal(after, before) {
+		t.Errorf("evidence after a restart: %v, before it: %v", after, before)
+	}
+}
+
 // A record that cannot be a true one is an error that names it.
 func TestRestoreRefuses(t *testing.T) {
 	s := newMarket(t, never, 1)
@@ -199,7 +225,7 @@ func TestRestoreRefuses(t *testing.T) {
 	for name, rec := range map[string]Record{
 		"kind":             {Kind: 99, Key: []byte("k"), Value: []byte("v")},
 		"operation":        {Kind: RecordOp, Key: []byte("k"), Value: []byte("v")},
-		"own, no history":  opRecord(burns(p, 100)[99]),
+		"own, no history":  opRecord(burns(p, 300)[299]),
 		"own signature":    opRecord(&badSig),
 		"other signature":  opRecord(&foreign),
 		"frame":            {Kind: RecordFrame, Key: []byte("k"), Value: []byte("v")},

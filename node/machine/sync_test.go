@@ -102,3 +102,23 @@ func framesIn(data []byte) (frames []*replica.Frame) {
 	}
 	return takeItems(r).frames
 }
+
+// An author goes on as soon as it has seen its operations certified. Who has not yet
+// keeps what it makes next all the same, and need not ask for it.
+func TestBundlesAhead(t *testing.T) {
+	s := newStage(t, never)
+	for i := range 4 {
+		s.add(fmt.Sprint("witness", i), true, 0, nil)
+	}
+	a, owner := s.add("a", false, 1000, nil), s.add("owner", false, 1000, nil)
+	s.start(a)
+	ops := burns(owner, 4*flyingMax)
+	for part := range slices.Chunk(ops, flyingMax) {
+		b := &replica.Bundle{Ops: part}
+		s.step(a, Gossiped{Data: wire.Seal(wire.KindBundle, func(w *wire.Writer) { w.Fixed(b.Encode()) })})
+	}
+	s.run(time.Second, nil)
+	if n := a.m.replica.PendingLen(); n != len(ops) {
+		t.Errorf("%d of %d operations are kept", n, len(ops))
+	}
+}

@@ -99,6 +99,9 @@ func payAndDie(t *testing.T, n int) bool {
 	s.startAll()
 	s.run(1200*time.Millisecond, nil)
 	c, p := s.player("client"), payday(s, "a", 4)
+	for len(p.Payments) < 2*flyingMax+2 { // more than others keep ahead of what is applied
+		p.Payments = append(p.Payments, Payment{To: p.Payments[0].To, Amount: 1})
+	}
 	c.dieAfter = n
 	s.step(c, p)
 	s.run(20*time.Second, func() bool { return c.m == nil })

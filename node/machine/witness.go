@@ -38,9 +38,7 @@ func (m *Machine) frame() {
 	if f == nil {
 		return
 	}
-	m.keep()
-	m.save(m.foreign...)
-	m.foreign = nil
+	m.saveForeign()
 	f.Sig = m.cfg.Crypto.Sign(f.SigningDigest())
 	m.beats.lastFrame = m.now
 	for _, id := range f.Votes {
@@ -56,10 +54,15 @@ func (m *Machine) frame() {
 	if out := m.replica.AddFrame(f); out != replica.Added {
 		panic("machine: the replica does not take its own frame: " + out.String())
 	}
+	m.saveForeign()
+	m.do(Publish{Topic: m.network.Topic(p2p.Frames), Data: sealFrame(f)})
+}
+
+// saveForeign saves what others have made at once, before what this node makes of it.
+func (m *Machine) saveForeign() {
 	m.keep()
 	m.save(m.foreign...)
 	m.foreign = nil
-	m.do(Publish{Topic: m.network.Topic(p2p.Frames), Data: sealFrame(f)})
 }
 
 // keep saves what came to the replica and must be there in the next life, so that it
