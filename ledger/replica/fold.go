@@ -190,6 +190,9 @@ func (r *Replica) dropRivals(p *place, e *entry) {
 		kept = append(kept, rival)
 	}
 	p.rivals = kept
+	if len(kept) < 2 {
+		p.lane.rivalry = slices.DeleteFunc(p.lane.rivalry, func(o *place) bool { return o == p })
+	}
 }
 
 // free reports whether no vote speaks of an operation, not even to leave it out, and

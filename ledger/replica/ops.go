@@ -90,18 +90,21 @@ func (l *lane) placeAt(seq uint64) *place {
 // An entry is an operation that is held, or voted for, or both.
 type entry struct {
 	id        ledger.OpID
-	item      *ledger.Item // nil: not held
-	last      *entry       // that it follows in its lane, once it was looked up
-	at        *place       // set with item
-	in        []spot       // bundles that hold it
-	spots     [1]spot      // of in, as long as there is no more than one
-	single    *tally       // votes for it by itself; nil: none
-	first     *link        // frame that was first to vote for it by itself
-	sponsor   uint16       // witness whose vote made the entry, while it is missing
-	pending   bool         // held, not certified, place not taken
-	backed    bool         // some witness voted for it
-	exact     bool         // its votes must be counted one by one: see bundle
-	lawful    bool         // found allowed by itself once, and so for any witness: see judge
+	item      *ledger.Item  // nil: not held
+	last      *entry        // that it follows in its lane, once it was looked up
+	at        *place        // set with item
+	in        []spot        // bundles that hold it
+	spots     [1]spot       // of in, as long as there is no more than one
+	single    *tally        // votes for it by itself; nil: none
+	first     *link         // frame that was first to vote for it by itself
+	sponsor   uint16        // witness whose vote made the entry, while it is missing
+	pending   bool          // held, not certified, place not taken
+	backed    bool          // some witness voted for it
+	exact     bool          // its votes must be counted one by one: see bundle
+	left      ledger.Amount // what it leaves in its lane at least, once rowed
+	rowed     bool          // found to fit behind those before it: see inRow
+	unfit     uint64        // 1 + State.Applied when it was last found not to
+	lawful    bool          // found allowed by itself once, and so for any witness: see judge
 	certified bool
 	applied   bool
 	waiting   bool   // certified, next in its lane, not applicable yet

@@ -102,6 +102,7 @@ type Replica struct {
 
 	self    uint16
 	voting  bool // self is set
+	recalls bool // what is added a former life held
 	unknown int  // operations and bundles that self voted for and that are not held
 	unseen  bool // self has not told of all votes of others
 

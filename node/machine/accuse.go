@@ -56,8 +56,8 @@ func (m *Machine) takeAccusation(p *replica.Accusation) {
 		m.note(Note{Fact: FactRefused, Text: err.Error()})
 		return
 	}
-	if m.replica.Knows(ev.ID()) {
-		return
+	if m.replica.Knows(ev.ID()) || ev.Offence == replica.OpFork && !m.replica.State().Owns(ev.Account) {
+		return // known, or it has cost nobody anything: there would be no end of them
 	}
 	key := p2p.Signed{Key: p2p.PeerID(ev.ID()), Digest: p2p.Sum("pinfi/letter/1", p.Encode())}
 	m.arrived(letter{charge: p, key: key, signed: signed})

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
@@ -16,8 +17,15 @@ func TestForkIsToldToAll(t *testing.T) {
 	seer, other := s.player("provider1"), s.player("provider2")
 	s.startAll()
 	s.run(200*time.Millisecond, nil)
-	p := flood{s, seer}.fork(1)
-	offender := p.Ops[0].Account
+	client := s.player("client")
+	left, right := burns(client, 1)[0], burns(client, 1)[0]
+	right.Body = ledger.Burn{Amount: 2}.Encode()
+	right.Sig = client.cfg.Crypto.Sign(right.SigningDigest())
+	p := &replica.Accusation{Offence: replica.OpFork, Ops: [2]*ledger.Op{left, right}}
+	if left.ID().Compare(right.ID()) > 0 {
+		p.Ops = [2]*ledger.Op{right, left}
+	}
+	offender := client.key.id
 	s.rules = []*rule{{kind: wire.KindOp, count: -1}, {kind: wire.KindItems, count: -1}} // none of it spreads
 	knows := func(m *Machine) bool {
 		for _, ev := range m.Replica().Evidence() {
@@ -32,9 +40,13 @@ func TestForkIsToldToAll(t *testing.T) {
 	wrong.Sig[0] ^= 1
 	forged.Ops[1] = &wrong
 	s.step(other, Gossiped{Data: sealAccusation(&forged)})
+	s.step(other, Gossiped{Data: sealAccusation(flood{s, seer}.fork(1))}) // of an account that owns nothing
 	s.run(200*time.Millisecond, nil)
 	if knows(other.m) {
 		t.Fatal("a proof with a wrong signature accuses")
+	}
+	if n := other.m.Replica().EvidenceLen(); n > 0 {
+		t.Fatalf("%d accusations that cost nothing are taken", n)
 	}
 	for _, op := range p.Ops {
 		s.step(seer, Gossiped{Data: sealOp(op)})

@@ -3,6 +3,7 @@ package machine
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
@@ -19,6 +20,8 @@ const (
 	batchMax = 1024
 	// batchesMax bounds the Verify effects that have no answer yet.
 	batchesMax = 2
+	// futureMax is how far ahead of this node's clock a frame's slot may begin.
+	futureMax = time.Minute
 	// addMax bounds what a step adds, in operations and votes.
 	addMax = 64
 )
@@ -212,6 +215,11 @@ func (m *Machine) bundleTaken(from p2p.PeerID, out replica.Outcome) {
 // takeFrame takes a witness frame that others have sent. A frame of a witness's former
 // life that this very witness lacks cannot exist, since it saves before it sends.
 func (m *Machine) takeFrame(from p2p.PeerID, f *replica.Frame) {
+	// A witness may make so many frames in a slot, and slots are numbers that it picks.
+	if f.Slot > m.cfg.Genesis.SlotAt(m.now.Add(futureMax)) {
+		m.note(Note{Fact: FactRefused, Peer: from, Text: "frame: of a slot that is far from now"})
+		return
+	}
 	signed, out := m.replica.ScreenFrame(f)
 	if out != 0 {
 		m.frameTaken(out)

@@ -163,72 +163,32 @@ func signedBy(op *ledger.Op) p2p.Signed {
 }
 
 // rememberFrames adds the frames, each after those that it rests on.
-//
-// Of a witness's fork the replica takes a third side only where the frame of another
-// rests on it that waits for it. So when no frame can be added as it is, the next of
-// each witness waits, and what was refused gets another chance.
 func (m *Machine) rememberFrames(p *past) error {
-	var refused, waiting []*replica.Frame
-	for left := true; left; {
-		left = false
-		no, err := m.rememberReady(p)
-		if err != nil {
-			return err
-		}
-		refused = append(refused, no...)
-		for w := range p.frames {
-			if len(p.frames[w]) > 0 && !m.replica.Ready(p.frames[w][0]) {
-				m.replica.AddFrame(p.frames[w][0])
-				waiting = append(waiting, p.frames[w][0])
-				p.frames[w] = p.frames[w][1:]
-			}
-			left = left || len(p.frames[w]) > 0
-		}
-		refused = slices.DeleteFunc(refused, func(f *replica.Frame) bool {
-			return m.replica.AddFrame(f) != replica.Refused
-		})
-	}
-	for _, f := range waiting {
-		if !m.replica.Ready(f) && int(f.Witness) == m.witness {
-			return fmt.Errorf("own frame %d, of witness %d: it rests on frames that are not here", f.Seq, f.Witness)
-		}
-		if _, err := m.rememberFrame(f, p); err != nil {
-			return err
-		}
-	}
-	return nil // those of others come again, with what they rest on
-}
-
-// rememberReady adds the next frames of each witness as far as all that they rest on is
-// there, and returns those that the replica refused.
-func (m *Machine) rememberReady(p *past) (refused []*replica.Frame, err error) {
 	for more := true; more; {
 		more = false
 		for w := range p.frames {
 			for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
-				f := p.frames[w][0]
+				if err := m.rememberFrame(p.frames[w][0], p); err != nil {
+					return err
+				}
 				p.frames[w], more = p.frames[w][1:], true
-				out, err := m.rememberFrame(f, p)
-				if err != nil {
-					return nil, err
-				}
-				if out == replica.Refused {
-					refused = append(refused, f)
-				}
 			}
 		}
 	}
-	return refused, nil
+	if m.witness >= 0 && len(p.frames[m.witness]) > 0 {
+		f := p.frames[m.witness][0]
+		return fmt.Errorf("own frame %d, of witness %d: it rests on frames that are not here", f.Seq, f.Witness)
+	}
+	return nil // those of others come again, with what they rest on
 }
 
 // rememberFrame adds a frame and then what it votes for. So neither are there more
 // votes for operations that are not here than the replica allows, nor more operations
 // that nobody has voted for. The replica may refuse another witness's frame, which
 // peers send again when it matters. An own frame is a promise.
-func (m *Machine) rememberFrame(f *replica.Frame, p *past) (replica.Outcome, error) {
-	frameOut := m.replica.AddFrame(f)
-	if frameOut == replica.Refused && int(f.Witness) == m.witness {
-		return frameOut, fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, frameOut)
+func (m *Machine) rememberFrame(f *replica.Frame, p *past) error {
+	if out := m.replica.Recall(f); out == replica.Refused && int(f.Witness) == m.witness {
+		return fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, out)
 	}
 	for i := range f.Bundles {
 		if b := p.bundles[f.Bundles[i].ID]; b != nil {
@@ -244,10 +204,10 @@ func (m *Machine) rememberFrame(f *replica.Frame, p *past) (replica.Outcome, err
 		}
 		delete(p.ops, id)
 		if err := m.rememberOp(op); err != nil {
-			return frameOut, err
+			return err
 		}
 	}
-	return frameOut, nil
+	return nil
 }
 
 // rememberOp adds an operation. The replica may have no room for another's; an own

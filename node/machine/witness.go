@@ -21,6 +21,9 @@ func (m *Machine) scheduleFrame() {
 	if next := m.beats.lastFrame.Add(m.cfg.Timing.Frame); next.After(at) {
 		at = next
 	}
+	if m.beats.mute.After(at) {
+		at = m.beats.mute
+	}
 	switch {
 	case m.replica.HasVotes():
 		soonest(&m.due.frame, at)
@@ -34,8 +37,10 @@ func (m *Machine) scheduleFrame() {
 // it votes for: a witness that forgot a vote, or what place it was for, could vote for
 // a rival.
 func (m *Machine) frame() {
-	f := m.replica.NextFrame(m.cfg.Genesis.SlotAt(m.now))
-	if f == nil {
+	now := m.cfg.Genesis.SlotAt(m.now)
+	f := m.replica.NextFrame(now)
+	if f == nil { // it has said enough in this slot, or its clock was ahead once
+		m.beats.mute = m.cfg.Genesis.SlotStart(now + 1)
 		return
 	}
 	m.saveForeign()
@@ -105,6 +110,7 @@ const beatsKept = 512
 type beats struct {
 	held      map[ledger.Slot]heldBeat
 	lastFrame time.Time            // when this node's last frame was made
+	mute      time.Time            // until when it makes none
 	voted     map[ledger.OpID]bool // saved with an own frame, not yet applied
 }
 
