@@ -55,9 +55,6 @@ func (h *hostile) run(ctx context.Context, dirs []string) {
 			h.gossip(h.topics)
 			h.oversize()
 		}
-		if h.rounds%32 == 1 {
-			h.harass(ledger.OpID{1})
-		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:

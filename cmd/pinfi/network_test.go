@@ -65,6 +65,14 @@ func networkOf(t *testing.T, n, payments int) {
 	var harm errgroup.Group
 	liar := newHostile(t, c.g, c.ids[n-1], c.dirs...)
 	harm.Go(func() error { liar.run(ctx, c.dirs); return nil })
+	crony, topics := newStranger(t, c.dirs...) // without stake: nodes break with it, and the liar has to go on
+	harm.Go(func() error {
+		for ctx.Err() == nil {
+			crony.harass(ledger.OpID{1})
+			crony.gossip(topics)
+		}
+		return nil
+	})
 
 	begun := time.Now()
 	var work errgroup.Group
@@ -80,6 +88,7 @@ func networkOf(t *testing.T, n, payments int) {
 	took := time.Since(begun)
 	calm()
 	_ = liar.host.Close()
+	_ = crony.host.Close()
 	_ = harm.Wait()
 	t.Logf("%d payments certified at their payers in %v, %d a second; %d rounds of lies", payments,
 		took.Round(time.Millisecond), int(float64(payments)/took.Seconds()), liar.rounds)
@@ -242,8 +251,8 @@ func (c *crowd) pay(ctx context.Context, i int) error {
 }
 
 // audit waits until all honest nodes agree, stops them, and computes each one's ledger
-// again from its folder. What the liar has paid may come to count between the two; then
-// they go on once more.
+// again from its folder. What the liar has paid may come to count between the two, and
+// its rivals may not have come to all; then they go on once more.
 func (c *crowd) audit() {
 	c.t.Helper()
 	for round := 1; ; round++ {
@@ -257,13 +266,14 @@ func (c *crowd) audit() {
 		}
 		same := true
 		for i := range c.dirs {
-			same = c.verify(i) == root && same
+			err := c.verify(i, root)
+			if err != nil && round == 3 {
+				c.t.Fatal(err)
+			}
+			same = same && err == nil
 		}
 		if same {
 			break
-		}
-		if round == 3 {
-			c.t.Fatal("the folders do not come to have the root of the nodes")
 		}
 		for i := range c.dirs {
 			c.start(i)
@@ -284,9 +294,9 @@ func (c *crowd) stop(i int) {
 	c.running[i] = nil
 }
 
-// verify returns the root of a stopped node's folder, which names the liar and nobody
-// else.
-func (c *crowd) verify(i int) p2p.Digest {
+// verify reports, as an error, why a stopped node's folder does not have the root, or
+// does not name the liar, and nobody else, for what it did.
+func (c *crowd) verify(i int, root p2p.Digest) error {
 	c.t.Helper()
 	var v verdict
 	if err := json.Unmarshal([]byte(pinfi(c.t, 0, "ledger", "verify", c.dirs[i], "--json")), &v); err != nil {
@@ -300,10 +310,11 @@ func (c *crowd) verify(i int) p2p.Digest {
 			c.t.Errorf("node %d: honest %v is accused of %s", i, e.Account.Short(), e.Offence)
 		}
 	}
-	if !v.OK || !guilty["frame-fork"] || !guilty["vote-conflict"] {
-		c.t.Errorf("node %d: ok %v, evidence of %v, want frame-fork and vote-conflict", i, v.OK, guilty)
+	if !v.OK || v.Root != root || !guilty["frame-fork"] || !guilty["vote-conflict"] {
+		return fmt.Errorf("node %d: ok %v, root %v, want %v, evidence of %v, want frame-fork and vote-conflict", i, v.OK,
+			v.Root.Short(), root.Short(), guilty)
 	}
-	return v.Root
+	return nil
 }
 
 // agreed returns the root of all honest nodes, which have applied every payment.

@@ -86,7 +86,8 @@ func (s *sender) send(ctx context.Context) error {
 		fmt.Fprintf(s.env.stderr, "order %v: %d payments\n", ticket.ID, len(order.Payments))
 		if s.wait != "none" {
 			if err := s.follow(ctx, c, ticket.ID); err != nil {
-				return fmt.Errorf("%w; the order is not lost: repeat the command with --id %v", err, ticket.ID)
+				return fmt.Errorf("%w; the order is not lost, the node goes on with it when it runs: repeat the command with "+
+					"--id %v", err, ticket.ID)
 			}
 		}
 		return s.told(ctx, c, ticket.ID)
@@ -197,7 +198,10 @@ func (s *sender) follow(ctx context.Context, c *api.Client, id p2p.Digest) error
 		done, all := p.Certified+p.Refused, p.Certified+p.Refused+p.Open()
 		if done > shown && (p.Open() == 0 || done >= shown+max(1, all/10)) {
 			shown = done
-			fmt.Fprintf(s.env.stderr, "%d of %d payments are certified, %d refused\n", p.Certified, all, p.Refused)
+			fmt.Fprintf(s.env.stderr, "%d of %d payments are certified%s\n", p.Certified, all, refused(p.Refused))
+			if p.Open() == 0 && s.wait == "final" && p.Final < p.Certified {
+				fmt.Fprintln(s.env.stderr, "waiting until all of them are final")
+			}
 		}
 		if p.Open() == 0 && (s.wait != "final" || p.Final == p.Certified) {
 			return nil
@@ -209,6 +213,17 @@ func (s *sender) follow(ctx context.Context, c *api.Client, id p2p.Digest) error
 		}
 	}
 }
+
+// refused says how many payments were refused, if any were.
+func refused(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d refused", n)
+}
+
+// toldMax is how many refused payments are named one by one.
+const toldMax = 20
 
 // told prints how an order stands, and fails when a payment was refused.
 func (s *sender) told(ctx context.Context, c *api.Client, id p2p.Digest) error {
@@ -222,10 +237,16 @@ func (s *sender) told(ctx context.Context, c *api.Client, id p2p.Digest) error {
 		fmt.Fprintf(s.env.stdout, "paid %s tokens in %d payments, and %s in fees; %d under way, %d refused\n",
 			tokens(p.Paid), p.Certified, tokens(p.Fees), p.Open(), p.Refused)
 	}
+	named := 0
 	for i, v := range p.Payments {
-		if v.Result != "" {
-			fmt.Fprintf(s.env.stderr, "payment %d, %s tokens to %s: %s\n", i+1, tokens(v.Amount), v.To.Short(), v.Result)
+		if v.Result == "" {
+			continue
 		}
+		if named++; named > toldMax {
+			fmt.Fprintf(s.env.stderr, "and %d more, which --json names\n", p.Refused-toldMax)
+			break
+		}
+		fmt.Fprintf(s.env.stderr, "payment %d, %s tokens to %s: %s\n", i+1, tokens(v.Amount), v.To.Short(), v.Result)
 	}
 	if err == nil && p.Refused > 0 {
 		err = exit(exitPolicy, fmt.Errorf("%d of %d payments were refused", p.Refused, len(p.Payments)))

@@ -30,7 +30,8 @@ type intent struct {
 // under way, several operations are.
 type lane struct {
 	queue  []intent
-	flying []*ledger.Op // signed, saved, not yet applied, in their order
+	flying []*ledger.Op   // signed, saved, not yet applied, in their order
+	before []*ledger.Item // the same, as far as they are prepared
 	resend time.Time
 }
 
@@ -114,13 +115,14 @@ func (m *Machine) mayMake(op *ledger.Op, q *lane) ledger.Result {
 	if len(q.flying) == 0 {
 		return st.MayVoteItem(it)
 	}
-	before := make([]*ledger.Item, len(q.flying))
-	for i, op := range q.flying {
-		if before[i], r = st.Prepare(op); r != ledger.OK {
+	for len(q.before) < len(q.flying) {
+		last, r := st.Prepare(q.flying[len(q.before)])
+		if r != ledger.OK {
 			return r
 		}
+		q.before = append(q.before, last)
 	}
-	return st.CheckAfter(it, before)
+	return st.CheckAfter(it, q.before)
 }
 
 // build returns an unsigned operation that comes next in a lane, after those under way.
@@ -230,11 +232,11 @@ func (m *Machine) landed(op *ledger.Op) bool {
 		return false
 	}
 	if q.flying[0].ID() == op.ID() {
-		q.flying = q.flying[1:]
+		q.flying, q.before = q.flying[1:], q.before[min(1, len(q.before)):]
 		return true
 	}
 	gone := q.flying
-	q.flying = nil
+	q.flying, q.before = nil, nil
 	for _, made := range gone {
 		m.lost(made.ID())
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
@@ -121,4 +122,47 @@ func TestBundlesAhead(t *testing.T) {
 	if n := a.m.replica.PendingLen(); n != len(ops) {
 		t.Errorf("%d of %d operations are kept", n, len(ops))
 	}
+}
+
+// A node that is ten thousand operations behind asks on as soon as an answer is added,
+// and not once a Sync: it catches up within three seconds, over links of 10 ms.
+func TestSyncFarBehind(t *testing.T) {
+	const n = 10_000
+	for _, size := range []int{1, flyingMax} {
+		s := newStage(t, never)
+		s.add("witness", true, 0, nil)
+		ahead, behind := s.add("ahead", false, 1000, nil), s.add("behind", false, 1000, nil)
+		ops := burns(s.add("owner", false, 1000, nil), n)
+		if size == 1 {
+			ahead.save(s.history(ops))
+		} else {
+			ahead.save(s.bundled(ops, size))
+		}
+		s.start(ahead)
+		s.start(behind)
+		start := s.now
+		s.run(time.Minute, func() bool { return behind.m.replica.State().Applied() == n })
+		took := s.now.Sub(start)
+		if got := behind.m.replica.State().Applied(); got != n || took > 3*time.Second {
+			t.Errorf("bundles of %d: %d of %d operations after %v", size, got, n, took)
+		}
+		t.Logf("bundles of %d: %v", size, took)
+	}
+}
+
+// bundled is history with bundles, each voted for in a frame of its own.
+func (s *stage) bundled(ops []*ledger.Op, size int) Snapshot {
+	var saved Snapshot
+	var last *replica.Frame
+	for part := range slices.Chunk(ops, size) {
+		b := &replica.Bundle{Ops: part}
+		id := b.ID()
+		saved = append(saved, Record{Kind: RecordBundle, Key: id[:], Value: b.Encode()})
+		next := s.frameOf(0, last)
+		next.Bundles = []replica.BundleVote{{ID: id}}
+		next.Sig = cheapSign(s.g.Ledger.Witnesses[0].Account, next.SigningDigest())
+		last = next
+		saved = append(saved, frameRecord(last))
+	}
+	return saved
 }
