@@ -163,9 +163,8 @@ func (m *Machine) rememberFrames(p *past) error {
 			}
 			left = left || len(p.frames[w]) > 0
 		}
-		refused = slices.DeleteFunc(refused, func(f *replica.Frame) bool {
-			return m.replica.AddFrame(f) != replica.Refused
-		})
+		left = m.rememberAgain(refused) || left
+		left = m.rememberAgain(waiting) || left
 	}
 	for _, f := range waiting {
 		if !m.replica.Ready(f) && int(f.Witness) == m.witness {
@@ -176,6 +175,18 @@ func (m *Machine) rememberFrames(p *past) error {
 		}
 	}
 	return nil // those of others come again, with what they rest on
+}
+
+// rememberAgain adds frames that were refused, at once or after they had waited, and
+// reports whether the replica takes any now.
+func (m *Machine) rememberAgain(frames []*replica.Frame) (news bool) {
+	for _, f := range frames {
+		if _, there := m.replica.Frame(f.ID()); !there {
+			out := m.replica.AddFrame(f)
+			news = news || out == replica.Added || out == replica.Equivocation
+		}
+	}
+	return news
 }
 
 // rememberReady adds the next frames of each witness as far as all that they rest on is
