@@ -137,6 +137,10 @@ func (h Heist) Run() (Outcome, error) {
 		h.Climate = Night()
 	}
 	r := &heist{Heist: h, cast: h.cast()}
+	r.nodes = make([]*machine.Machine, r.honest)
+	if r.watched {
+		r.nodes = append(r.nodes, nil)
+	}
 	if err := r.set(); err != nil {
 		return Outcome{}, err
 	}
@@ -230,10 +234,6 @@ func (r *heist) set() error {
 			r.gang.Overhear(fx)
 		},
 	})
-	r.nodes = make([]*machine.Machine, r.honest)
-	if r.watched {
-		r.nodes = append(r.nodes, nil)
-	}
 	return err
 }
 

@@ -225,7 +225,7 @@ func outOfPlace(f *replica.Frame) error {
 
 // addFrame adds a frame and what it votes for.
 func (r *replay) addFrame(f *replica.Frame) error {
-	if out := r.replica.AddFrame(f); out == replica.Refused || out == replica.Parked {
+	if out := r.replica.Recall(f); out == replica.Refused || out == replica.Parked {
 		return outOfPlace(f)
 	}
 	for i := range f.Bundles {

@@ -42,7 +42,8 @@ func (r *Replica) ScreenFrame(f *Frame) (p2p.Signed, Outcome) {
 	if r.frames[id] != nil || r.parked[id] != nil {
 		return p2p.Signed{}, Known
 	}
-	if r.witnesses[f.Witness].parked >= r.cfg.Limits.Parked && len(r.lacks(f)) > 0 && !r.parks(id) {
+	if r.witnesses[f.Witness].parked >= r.cfg.Limits.Parked && len(r.lacks(f)) > 0 &&
+		!r.recalls && !r.parks(id) {
 		return p2p.Signed{}, Refused
 	}
 	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, 0

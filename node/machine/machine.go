@@ -241,6 +241,7 @@ func (m *Machine) settle() {
 			m.logApplied(a)
 			if a.Result == ledger.Reverted { // its account did nothing wrong
 				m.note(Note{Fact: FactReverted, Peer: a.Op.Account, Lease: a.Op.ID(), Text: a.Op.Kind.String()})
+				m.reverted(a.Op)
 				continue
 			}
 			if a.Result != ledger.OK {

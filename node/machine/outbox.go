@@ -243,6 +243,19 @@ func (m *Machine) landed(op *ledger.Op) bool {
 	return false
 }
 
+// reverted puts an own operation that was taken back under way again: this node has
+// signed it for its place, and another one there would be a rival.
+func (m *Machine) reverted(op *ledger.Op) {
+	if op.Account != m.cfg.Self {
+		return
+	}
+	q := m.lane(op.Lane)
+	q.flying = append(q.flying, op)
+	slices.SortFunc(q.flying, func(a, b *ledger.Op) int { return cmp.Compare(a.Seq, b.Seq) })
+	q.resend = m.now
+	soonest(&m.due.outbox, q.resend)
+}
+
 // lost forgets an own operation whose place in its lane one of a forgotten life has:
 // it can never apply, and a node could not start from both. What it was for is begun
 // again.

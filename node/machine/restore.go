@@ -71,7 +71,7 @@ func (rec Record) wrap(err error) error {
 type past struct {
 	ops     map[ledger.OpID]*ledger.Op
 	bundles map[replica.BundleID]*replica.Bundle
-	frames  [][]*replica.Frame // by witness, in order of their numbers
+	frames  []*replica.Frame // by witness, in order of their numbers
 	// What proofs of offences prove, of which the replica may not find out by itself.
 	evidence []replica.Evidence
 	network  p2p.Network
@@ -83,7 +83,6 @@ type past struct {
 func (m *Machine) readPast(saved Snapshot) (past, error) {
 	p := past{
 		ops: make(map[ledger.OpID]*ledger.Op), bundles: make(map[replica.BundleID]*replica.Bundle),
-		frames:  make([][]*replica.Frame, len(m.cfg.Genesis.Ledger.Witnesses)),
 		network: m.network, genesis: &m.cfg.Genesis.Ledger,
 	}
 	batch := make([]p2p.Signed, 0, 2*batchMax)
@@ -137,7 +136,7 @@ func (p *past) read(rec Record) ([]p2p.Signed, error) {
 		if int(f.Witness) >= len(witnesses) {
 			return nil, fmt.Errorf("frame of witness %d: the genesis has %d", f.Witness, len(witnesses))
 		}
-		p.frames[f.Witness] = append(p.frames[f.Witness], f)
+		p.frames = append(p.frames, f)
 		return []p2p.Signed{{Key: witnesses[f.Witness].Account, Digest: f.ID(), Sig: f.Sig}}, nil
 	case RecordSale, RecordJob, RecordPurchase, RecordTask, RecordPay, RecordPaid:
 		return nil, nil
@@ -162,49 +161,35 @@ func signedBy(op *ledger.Op) p2p.Signed {
 	return p2p.Signed{Key: op.Account, Digest: op.SigningDigest(), Sig: op.Sig}
 }
 
-// rememberFrames adds the frames, each after those that it rests on.
+// rememberFrames adds the frames, and then what they vote for. The replica may refuse
+// another witness's frame, which peers send again when it matters, with what it rests on.
+// An own frame is a promise.
 func (m *Machine) rememberFrames(p *past) error {
-	for more := true; more; {
-		more = false
-		for w := range p.frames {
-			for len(p.frames[w]) > 0 && m.replica.Ready(p.frames[w][0]) {
-				if err := m.rememberFrame(p.frames[w][0], p); err != nil {
-					return err
-				}
-				p.frames[w], more = p.frames[w][1:], true
+	for _, f := range p.frames {
+		if out := m.replica.Recall(f); out == replica.Refused && int(f.Witness) == m.witness {
+			return fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, out)
+		}
+	}
+	for _, f := range p.frames {
+		if _, held := m.replica.Frame(f.ID()); !held && int(f.Witness) == m.witness {
+			return fmt.Errorf("own frame %d, of witness %d: it rests on frames that are not here", f.Seq, f.Witness)
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(p.bundles), replica.BundleID.Compare) {
+		if items, out := m.replica.ScreenBundle(p.bundles[id]); out == 0 {
+			m.replica.AddBundle(p.bundles[id], items)
+		}
+	}
+	for _, f := range p.frames { // before those that nobody has voted for
+		for _, id := range f.Votes {
+			op := p.ops[id]
+			if op == nil {
+				continue
 			}
-		}
-	}
-	if m.witness >= 0 && len(p.frames[m.witness]) > 0 {
-		f := p.frames[m.witness][0]
-		return fmt.Errorf("own frame %d, of witness %d: it rests on frames that are not here", f.Seq, f.Witness)
-	}
-	return nil // those of others come again, with what they rest on
-}
-
-// rememberFrame adds a frame and then what it votes for. So neither are there more
-// votes for operations that are not here than the replica allows, nor more operations
-// that nobody has voted for. The replica may refuse another witness's frame, which
-// peers send again when it matters. An own frame is a promise.
-func (m *Machine) rememberFrame(f *replica.Frame, p *past) error {
-	if out := m.replica.Recall(f); out == replica.Refused && int(f.Witness) == m.witness {
-		return fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, out)
-	}
-	for i := range f.Bundles {
-		if b := p.bundles[f.Bundles[i].ID]; b != nil {
-			if items, out := m.replica.ScreenBundle(b); out == 0 {
-				m.replica.AddBundle(b, items)
+			delete(p.ops, id)
+			if err := m.rememberOp(op); err != nil {
+				return err
 			}
-		}
-	}
-	for _, id := range f.Votes {
-		op := p.ops[id]
-		if op == nil {
-			continue
-		}
-		delete(p.ops, id)
-		if err := m.rememberOp(op); err != nil {
-			return err
 		}
 	}
 	return nil

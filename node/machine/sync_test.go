@@ -8,6 +8,7 @@ import (
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/ledger/replica"
+	"github.com/pinfi/pinfi/p2p"
 	"github.com/pinfi/pinfi/p2p/wire"
 )
 
@@ -165,4 +166,46 @@ func (s *stage) bundled(ops []*ledger.Op, size int) Snapshot {
 		saved = append(saved, frameRecord(last))
 	}
 	return saved
+}
+
+// [LED-81] A node whose own operation was taken back signs no other for its place.
+func TestRevertedIsNotSignedAgain(t *testing.T) {
+	s := newStage(t, never)
+	s.add("witness", true, 0, nil)
+	thief, p := s.add("thief", false, 1000, nil), s.add("client", false, 0, nil)
+	s.start(p)
+	pay := func(a ledger.Amount) *ledger.Op {
+		op := burns(thief, 1)[0]
+		op.Kind, op.Body = ledger.KindTransfer, ledger.Transfer{To: p.key.id, Amount: a}.Encode()
+		op.Sig = thief.cfg.Crypto.Sign(op.SigningDigest())
+		return op
+	}
+	var last *replica.Frame
+	certify := func(op *ledger.Op) {
+		last = s.frameOf(0, last, op.ID())
+		s.step(p, Gossiped{Data: sealFrame(last)}) // first: what a vote speaks of is taken, rival or not
+		s.run(time.Second, nil)
+		s.step(p, Gossiped{Data: sealOp(op)})
+		s.run(time.Second, nil)
+	}
+	burn := func(name string) intent {
+		return intent{kind: ledger.KindBurn, key: p2p.Sum(name), body: func() ([]byte, bool) {
+			return ledger.Burn{Amount: 1}.Encode(), true
+		}}
+	}
+	certify(pay(500 * ledger.Token))
+	p.m.want(0, burn("first"))
+	own := p.m.lane(0).flying[0]
+	certify(own)
+	if !p.m.replica.IsApplied(own.ID()) || len(p.m.lane(0).flying) != 0 {
+		t.Fatal("the operation is not applied")
+	}
+	certify(pay(400 * ledger.Token))
+	if p.m.replica.IsApplied(own.ID()) {
+		t.Fatal("the operation is not taken back")
+	}
+	p.m.want(0, burn("second"))
+	if q := p.m.lane(0).flying; len(q) != 1 || q[0] != own {
+		t.Errorf("%d operations under way, want the one that was taken back", len(q))
+	}
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -216,4 +217,35 @@ func TestOraclesHaveNames(t *testing.T) {
 	if v.Node = -1; v.String() != "1s: chains: x" {
 		t.Errorf("violation reads %q", v.String())
 	}
+}
+
+// [SIM-13] The oracles of the ledger alone say no as well.
+func TestLedgerOraclesCanSayNo(t *testing.T) {
+	c, nodes := run(t)
+	if open := c.Ledger(time.Minute, nodes, nil); len(open) > 0 {
+		t.Fatalf("at the end of a calm run: %v", open)
+	}
+	never := &ledger.Op{Kind: ledger.KindBurn, Account: c.cfg.Nodes[client], Seq: 99}
+	wants := func(name string, o Oracle, open []Violation) {
+		t.Helper()
+		if !slices.ContainsFunc(open, func(v Violation) bool { return v.Oracle == o }) {
+			t.Errorf("%s: %v says nothing, others %v", name, o, open)
+		}
+	}
+	wants("an operation that nobody has", Finished, c.Ledger(time.Minute, nodes, []*ledger.Op{never}))
+	wants("a node that is down", Running, c.Ledger(time.Minute, append(slices.Clone(nodes), nil), nil))
+	fresh, err := machine.New(machine.Config{
+		Self: c.cfg.Nodes[0], Genesis: c.cfg.Genesis, Crypto: world.KeyOf(5, 0).Crypto(), Rand: rand.New(rand.NewPCG(1, 2)),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := c.Ledger(time.Minute, append(slices.Clone(nodes), fresh), nil)
+	wants("a node without history", Agreement, open)
+	wants("a node without history", Kept, open)
+	c.cfg.Owners = c.cfg.Nodes
+	clear(c.watched.honest)
+	clear(c.tops)
+	clear(c.chain)
+	wants("an operation that its owner never signed", Forged, c.Storm(time.Minute, nodes))
 }
