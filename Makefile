@@ -5,6 +5,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=tools/go.mod
 SEEDS  ?= 2000
 SEED   ?=
+HOSTILE ?= 1000
 TIME   ?= 20s
 COUNT  ?= 10
 MINUTES ?= 30
@@ -14,7 +15,7 @@ LOSS   ?= 0
 FAST = ./ledger/... ./market/... ./proofs/... ./gpu/... ./p2p/... ./node/...
 
 .DEFAULT_GOAL := help
-.PHONY: help check fmt format tidy vet lint fences race test e2e sim fuzz bench netns soak wasm
+.PHONY: help check fmt format tidy vet lint fences race test e2e sim fuzz bench ratios netns soak wasm
 
 help: ## print this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +33,7 @@ tidy: ## fail if go.mod or go.sum is not tidy
 
 vet: ## go vet
 	$(GO) vet ./...
+	cd tools/bench && $(GO) vet .
 
 lint: ## golangci-lint as pinned in tools/go.mod (the first build takes a minute and a half)
 	$(TOOL) golangci-lint run ./...
@@ -49,8 +51,9 @@ test: ## all tests: units, properties, fuzz seeds, 500 simulated storms, short s
 e2e: ## scripts with real processes over real libp2p, the long ones too
 	PINFI_E2E=long $(GO) test -count=1 -timeout 15m ./cmd/... -run Script
 
-sim: ## SEEDS=2000 storms in virtual time; SEED=7 runs one, with its trace
+sim: ## SEEDS=2000 storms and HOSTILE=1000 heists of each kind in virtual time; SEED=7 runs one storm, with its trace
 	$(GO) test -count=1 -timeout 0 ./simulations/world -run TestSeeds $(if $(SEED),-v -args -seeds 1 -seed $(SEED),-args -seeds $(SEEDS))
+	$(if $(SEED),,$(GO) test -count=1 -timeout 0 ./simulations -v -run 'Heist$$' -args -heists $(HOSTILE))
 
 fuzz: ## every fuzz target for TIME=20s each
 	@grep -rEo --include='*_test.go' '^func Fuzz\w+' . | sed 's/_test.go:func / /' | while read -r file target; do \
@@ -59,6 +62,9 @@ fuzz: ## every fuzz target for TIME=20s each
 bench: ## every benchmark COUNT=10 times, summed up by benchstat, against bench-old.txt if there is one
 	$(GO) test ./... -run '^$$' -bench . -benchmem -count $(COUNT) > bench.txt || { cat bench.txt; exit 1; }
 	$(TOOL) benchstat $(wildcard bench-old.txt) bench.txt
+
+ratios: ## the ledger's speed against the limit of its signatures and against go-ds-crdt (tools/bench, a module of its own)
+	cd tools/bench && $(GO) vet . && $(GO) test . && $(GO) run .
 
 netns: ## the scripts inside an empty network namespace, LOSS=20 percent of packets dropped (root, Linux, else skips)
 	@if ! unshare -n true 2>/dev/null; then echo "netns: skipped, making a network namespace needs root on Linux"; exit 0; fi; \

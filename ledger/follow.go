@@ -19,25 +19,34 @@ func (s *State) CheckAfter(it *Item, before []*Item) Result {
 		return s.CheckItem(it)
 	}
 	last := before[0]
-	most, _, known := last.spends()
-	left, enough := s.Funds(last.Op).Sub(most)
-	if !known || !enough || s.CheckItem(last) != OK {
+	left, ok := s.Left(last)
+	if !ok {
 		return BadSeq
 	}
 	for _, next := range before[1:] {
-		rest, r := s.follow(last, next, left)
+		rest, r := s.Follow(last, next, left)
 		if r != OK {
 			return BadSeq
 		}
 		last, left = next, rest
 	}
-	_, r := s.follow(last, it, left)
+	_, r := s.Follow(last, it, left)
 	return r
 }
 
-// follow says whether an operation may come after another one that leaves so much
-// money in their lane, and returns what it leaves itself.
-func (s *State) follow(last, next *Item, left Amount) (Amount, Result) {
+// Left returns what an operation that could be applied now would leave in its lane at
+// least, and false when it could not, or nobody knows. It stays true whatever operations
+// of other lanes do.
+func (s *State) Left(first *Item) (Amount, bool) {
+	most, _, known := first.spends()
+	left, enough := s.Funds(first.Op).Sub(most)
+	return left, known && enough && s.CheckItem(first) == OK
+}
+
+// Follow is CheckAfter step by step: it says whether an operation may come after another
+// one that leaves so much money in their lane, as Left or Follow said of that, and
+// returns what it leaves itself.
+func (s *State) Follow(last, next *Item, left Amount) (Amount, Result) {
 	op := next.Op
 	most, alone, _ := next.spends()
 	switch {

@@ -150,7 +150,10 @@ func (n *Node) restore() (machine.Snapshot, error) {
 
 // handler is what the node tells its transport.
 func (n *Node) handler() transport.Handler {
-	topics := []p2p.Topic{n.network.Topic(p2p.Ops), n.network.Topic(p2p.Frames), n.network.Topic(p2p.Beats)}
+	topics := []p2p.Topic{
+		n.network.Topic(p2p.Ops), n.network.Topic(p2p.Frames), n.network.Topic(p2p.Beats),
+		n.network.Topic(p2p.Accusations),
+	}
 	for _, c := range n.cfg.Genesis.Market.Classes {
 		topics = append(topics, n.network.Offers(string(c.Name), n.region()))
 	}

@@ -72,6 +72,8 @@ const (
 	Ops    = "ops"    // ledger operations
 	Frames = "frames" // witness votes
 	Beats  = "beats"  // the randomness beacon
+	// Accusations are proofs that somebody has broken the rules.
+	Accusations = "evidence"
 )
 
 // Topic returns the name of a gossip room, for example "/pinfi/1a2b3c4d/ops/1".

@@ -8,6 +8,7 @@
 package simulations
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -52,7 +53,12 @@ type Outcome struct {
 	Jobs    int
 	Leases  int               // leases that were opened
 	Passed  int               // storms that a device passed, as the client saw it
+	Paid    int               // operations that honest owners of a Heist signed
+	Proofs  int               // evidence that a node of a Heist holds in the end
+	Halted  int               // places with two certificates, of a Heist
 	Faults  []check.Violation // what oracles said; nil: all is well
+
+	repeat string // the command that repeats the run
 }
 
 // Err returns what went wrong, with the command that repeats the run, or nil.
@@ -61,7 +67,7 @@ func (o *Outcome) Err() error {
 		return nil
 	}
 	return fmt.Errorf("seed %d, trace %016x: %d violations, the first: %v\nrepeat: %s",
-		o.Seed, o.Trace, len(o.Faults), o.Faults[0], Repeat(o.Seed))
+		o.Seed, o.Trace, len(o.Faults), o.Faults[0], cmp.Or(o.repeat, Repeat(o.Seed)))
 }
 
 // Repeat returns the command that runs one seed again and prints every step.

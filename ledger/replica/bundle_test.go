@@ -101,7 +101,7 @@ func TestBundleVotes(t *testing.T) {
 			if got := applied(r); got != tt.want || len(r.Absent(9)) > 0 {
 				t.Errorf("%s, the bundle late %d: %s applied, want %s", tt.name, late, got, tt.want)
 			}
-			if kept := r.TakeKept(); len(kept) != 1 || kept[0].ID() != b.ID() || !r.Kept(b.Ops[1].ID()) {
+			if kept := r.TakeKept(); len(kept) != 1 || kept[0] != b.ID() || !r.Kept(b.Ops[1].ID()) {
 				t.Errorf("%s: %d bundles to keep", tt.name, len(kept))
 			}
 		}
@@ -236,9 +236,47 @@ func TestFinal(t *testing.T) {
 			t.Errorf("%d of 4 witnesses told: final %v", i+1, got)
 		}
 	}
+	forked := newReplica(t, g, -1) // the same, but for a fork
+	forked.AddOp(op)
+	for _, l := range r.log {
+		forked.AddFrame(l.frame)
+	}
 	r.AddFrame(frame(g, 2, frames[2], ledger.OpID{9})) // witness 2 forks
 	if r.Final(op.ID()) {
-		t.Error("a witness that forks counts")
+		t.Error("the word of a witness that forks counts")
+	}
+	for w := range uint16(2) { // two who are not among the three that told
+		forked.AddFrame(frame(g, 3, []*Frame{frames[3], nil}[w], ledger.OpID{8, byte(w)}))
+	}
+	if got := r.votePlaces(r.entries[op.ID()]); got[2] != 0 || got[1] == 0 {
+		t.Errorf("votes in frames %v; the one of witness 2 counts", got)
+	}
+	if got := forked.votePlaces(forked.entries[op.ID()]); got[3] != 0 {
+		t.Errorf("votes in frames %v; the one of witness 3 counts", got)
+	}
+}
+
+// A bundle's operation waits where the one before it finds no room in the frame.
+func TestBallotKeepsOrder(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	for i := range MaxVotes {
+		g.Alloc = append(g.Alloc, ledger.Alloc{Account: ledger.Account{'m', byte(i), 1}, Amount: 100})
+	}
+	r := newReplica(t, g, 0)
+	chain := chainOf('a', 2)
+	b := &Bundle{Ops: []*ledger.Op{transfer(who('b'), 1, ledger.OpID{}, who('z'), 1), chain[1]}}
+	addBundle(r, b)
+	r.NextFrame(0) // finds nothing to do in the lane of a, whose first operation is not there
+	for i := range MaxVotes {
+		r.AddOp(transfer(ledger.Account{'m', byte(i), 1}, 1, ledger.OpID{}, who('z'), 1))
+	}
+	r.AddOp(chain[0])
+	f := next(t, r, 1)
+	if len(f.Votes) != MaxVotes || len(f.Bundles) != 1 || !slices.Equal(f.Bundles[0].Rejects, []uint16{1}) {
+		t.Fatalf("%d votes, bundles %+v", len(f.Votes), f.Bundles)
+	}
+	if f := next(t, r, 1); !slices.Contains(f.Votes, chain[0].ID()) || !slices.Contains(f.Votes, chain[1].ID()) {
+		t.Errorf("then votes for %v", f.Votes)
 	}
 }
 
@@ -319,5 +357,30 @@ func TestInvalidVote(t *testing.T) {
 		if len(caught) != tt.bad || r.EvidenceLen() != tt.bad || tt.bad == 1 && caught[0].Offence != InvalidVote {
 			t.Errorf("%s: caught %v, want %d", name, caught, tt.bad)
 		}
+	}
+}
+
+// [LED-108] What a witness votes for in a bundle is judged for each witness, though
+// the bundle is looked at no more than once where nothing in it is amiss.
+func TestInvalidVoteInBundle(t *testing.T) {
+	g := newGenesis(1, 1, 1, 1)
+	good := chainOf('a', 1)[0]
+	over := transfer(who('d'), 1, ledger.OpID{}, who('a'), 5000)
+	r := newReplica(t, g, -1)
+	b := &Bundle{Ops: []*ledger.Op{good, over}}
+	addBundle(r, b)
+	vote := func(w uint16, rejects ...uint16) {
+		f := draft(w, nil)
+		f.Bundles = []BundleVote{{b.ID(), rejects}}
+		r.AddFrame(signed(g, f))
+	}
+	vote(0, 1)
+	if r.EvidenceLen() > 0 {
+		t.Errorf("a witness that leaves out what is wrong: %v", r.Evidence())
+	}
+	vote(1)
+	vote(2, 0)
+	if r.EvidenceLen() != 2 {
+		t.Errorf("two witnesses that vote for what is wrong: %v", r.Evidence())
 	}
 }

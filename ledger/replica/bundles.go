@@ -71,6 +71,7 @@ type bundle struct {
 	sponsor  uint16   // witness whose vote made it, while it is missing
 	backed   bool     // all its operations are backed
 	kept     bool     // TakeKept told of it
+	lawful   bool     // all its operations are lawful or certified: see judge
 	cast     uint64   // call of NextFrame that voted for it
 }
 
@@ -115,7 +116,14 @@ func (r *Replica) ScreenBundle(b *Bundle) ([]*ledger.Item, Outcome) {
 // possible. Where nobody has voted for the bundle and there is no room for all of
 // it, the operations that fit are kept by themselves, and the Outcome is Refused.
 func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
-	ids := b.ids()
+	ids := make([]ledger.OpID, len(items))
+	for i, it := range items {
+		if it != nil {
+			ids[i] = it.ID
+		} else {
+			ids[i] = b.Ops[i].ID()
+		}
+	}
 	id := bundleID(ids)
 	known := r.bundles[id]
 	if known.held() {
@@ -128,13 +136,19 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 		loose = loose && (e == nil || e.item == nil || e.pending && len(e.in) == 0)
 		if e == nil || e.item == nil {
 			if items[i] == nil { // was held when it was screened, and no longer is
-				return Refused
+				outcome = Refused
+				continue
 			}
 			news++
 			outcome = worse(outcome, r.bring(items[i], e, known != nil))
 			e = r.entries[ids[i]]
 		}
 		entries[i] = e
+	}
+	for i, e := range entries {
+		if outcome != Refused && r.entries[ids[i]] != e {
+			outcome = Refused // a later one has taken the room of this one
+		}
 	}
 	// A bundle of what other bundles hold would let anybody fill the memory by mixing. One
 	// of what no bundle holds is an author's own, or came after its operations.
@@ -148,7 +162,7 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 
 // bring holds an operation of a bundle, if there is room or somebody voted for it.
 func (r *Replica) bring(item *ledger.Item, e *entry, voted bool) Outcome {
-	if e == nil && !voted && r.room(item.Op, r.state.MayVoteItem(item)) != ledger.OK {
+	if e == nil && !voted && r.room(item) != ledger.OK {
 		return Refused
 	}
 	return r.hold(item, e)
@@ -178,8 +192,11 @@ func (r *Replica) register(id BundleID, b *bundle, entries []*entry) {
 	b.ops = entries
 	r.quiet = false
 	for i, e := range entries {
+		if e.in == nil {
+			e.in = e.spots[:0]
+		}
 		e.in = append(e.in, spot{b, uint16(i)})
-		if len(e.in) > 1 || e.single != nil {
+		if e.exact || len(e.in) > 1 || e.single != nil {
 			r.mix(e)
 		}
 		if len(e.at.lane.rivalry) > 0 {
@@ -322,7 +339,7 @@ func (r *Replica) voteBundle(w uint16, v *BundleVote, l *link) {
 		b.first = l
 	}
 	if !r.count(&b.tally, w, l.frame.Seq) {
-		r.voteMore(b, w, v)
+		r.voteMore(b, w, v, l)
 		return
 	}
 	if len(v.Rejects) > 0 {
@@ -345,7 +362,7 @@ func (r *Replica) voteBundle(w uint16, v *BundleVote, l *link) {
 
 // voteMore counts a second vote of a witness for a bundle: what either takes is
 // voted for.
-func (r *Replica) voteMore(b *bundle, w uint16, v *BundleVote) {
+func (r *Replica) voteMore(b *bundle, w uint16, v *BundleVote, l *link) {
 	both := slices.DeleteFunc(slices.Clone(b.rejects[w]), func(at uint16) bool {
 		_, out := slices.BinarySearch(v.Rejects, at)
 		return !out
@@ -355,6 +372,7 @@ func (r *Replica) voteMore(b *bundle, w uint16, v *BundleVote) {
 	}
 	b.rejects[w] = both
 	b.backed = false
+	b.tally.at[w] = l.frame.Seq // who has seen less need not hold all of it
 	if b.held() {
 		r.backAll(b, w)
 		r.certifyAll(b)
@@ -372,8 +390,12 @@ func (r *Replica) backAll(b *bundle, w uint16) {
 		}
 		b.backed = b.backed || len(out) == 0
 	}
-	for _, e := range b.disputed {
-		r.dispute(e.at.lane)
+	var last *lane
+	for _, e := range b.disputed { // those of one lane stand together as a rule
+		if l := e.at.lane; l != last {
+			r.dispute(l)
+			last = l
+		}
 	}
 }
 
@@ -399,7 +421,7 @@ func (r *Replica) keep(b *bundle) {
 		return
 	}
 	b.kept = true
-	r.keeps = append(r.keeps, b.whole())
+	r.keeps = append(r.keeps, b.id)
 }
 
 // whole returns the bundle as it travels.

@@ -65,13 +65,54 @@ func (r *Replica) drop(e *entry) {
 	if len(p.rivals) > 0 {
 		return
 	}
-	delete(l.places, p.seq)
+	l.places = slices.DeleteFunc(l.places, func(o *place) bool { return o == p })
 	if len(l.places) > 0 {
 		return
 	}
 	r.open = slices.DeleteFunc(r.open, func(o *lane) bool { return o == l })
-	delete(r.lanes, l.key)
-	if l.owner.lanes--; l.owner.lanes == 0 {
+	own := l.owner
+	own.lanes = slices.DeleteFunc(own.lanes, func(o *lane) bool { return o == l })
+	if len(own.lanes) == 0 {
 		delete(r.owners, l.key.account)
 	}
+}
+
+// outbid makes room for a votable operation by dropping those that pay a lower fee a
+// byte, the lowest first; evict has dropped what follows them. It reports whether there
+// is room.
+func (r *Replica) outbid(op *ledger.Op) bool {
+	if r.floor != nil && !cheaper(r.floor, op) {
+		return false
+	}
+	all := slices.DeleteFunc(slices.Clone(r.strays), func(e *entry) bool {
+		return !e.pending || !r.bounds(e) || !r.free(e)
+	})
+	slices.SortFunc(all, func(a, b *entry) int {
+		switch {
+		case cheaper(a.item.Op, b.item.Op):
+			return -1
+		case cheaper(b.item.Op, a.item.Op):
+			return 1
+		}
+		return a.id.Compare(b.id)
+	})
+	n := 0
+	for _, e := range all[:min(len(all), max(1, r.cfg.Limits.Pending/evictShare))] {
+		if !cheaper(e.item.Op, op) {
+			break
+		}
+		r.drop(e)
+		n++
+	}
+	if n < len(all) {
+		r.floor = all[n].item.Op
+	}
+	return n > 0
+}
+
+// cheaper reports whether a pays a lower fee a byte than b.
+func cheaper(a, b *ledger.Op) bool {
+	left, _ := ledger.MulDivFloor(a.Fee, uint64(b.Size()), 1) // at most the supply times 1024: fits
+	right, _ := ledger.MulDivFloor(b.Fee, uint64(a.Size()), 1)
+	return left < right
 }

@@ -93,7 +93,7 @@ func TestEvict(t *testing.T) {
 	wantAdd(t, r, junk('s', 300), Refused, ledger.Full)
 	wantAdd(t, r, register(who('x')), Refused, ledger.Full)
 	places := 0
-	for _, l := range r.lanes { // order-free: a sum
+	for _, l := range lanesOf(r) {
 		places += len(l.places)
 	}
 	if places != 7 || len(r.entries) != 9 || r.PendingLen() != 9 {
@@ -131,4 +131,39 @@ func TestFlood(t *testing.T) {
 	}
 	wantAdd(t, r, transfer(who('a'), 1, ledger.OpID{}, who('z'), 1), Added, ledger.OK)
 	wantAdd(t, r, transfer(who('b'), 2, ledger.OpID{3}, who('z'), 1), Added, ledger.BadSeq)
+}
+
+// [LED-112] When all that wait could be voted for, one that pays a higher fee a byte
+// takes the place of the one that pays least.
+func TestOutbid(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	r := newPool(t, g, 3)
+	pays := func(c byte, seq uint64, prev ledger.OpID, fee ledger.Amount) *ledger.Op {
+		op := transfer(who(c), seq, prev, who('z'), 1)
+		op.Fee = fee
+		op.Sig = fakeSign(op.Account, op.SigningDigest())
+		return op
+	}
+	poor := pays('a', 1, ledger.OpID{}, 2)
+	fair, good := pays('b', 1, ledger.OpID{}, 3), pays('d', 1, ledger.OpID{}, 4)
+	for _, op := range []*ledger.Op{good, poor, fair} {
+		r.AddOp(op)
+	}
+	if n := r.PendingLen(); n != 3 {
+		t.Fatalf("%d pending, want 3", n)
+	}
+	wantAdd(t, r, pays('c', 1, ledger.OpID{}, 2), Refused, ledger.Full)
+	rich := pays('c', 1, ledger.OpID{}, 5)
+	wantAdd(t, r, rich, Added, ledger.OK)
+	for op, want := range map[*ledger.Op]bool{poor: false, good: true, fair: true, rich: true} {
+		if _, held := r.Op(op.ID()); held != want {
+			t.Errorf("the operation %d of %c with a fee of %d is held: %v", op.Seq, op.Account[0], op.Fee, held)
+		}
+	}
+	for w := range 3 { // with a vote it is out of reach
+		r.AddFrame(frame(g, uint16(w), nil, fair.ID()))
+	}
+	if !r.IsApplied(fair.ID()) {
+		t.Error("what is left cannot be voted for")
+	}
 }

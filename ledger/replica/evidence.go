@@ -118,16 +118,18 @@ func (r *Replica) TakeCaught() []Evidence {
 // rivals takes note of a second operation for a place, and of those who voted for it
 // and another.
 func (r *Replica) rivals(p *place, e *entry) {
-	r.accuse(Evidence{
-		Offence: OpFork, Account: p.lane.key.account, Lane: p.lane.key.lane, Seq: p.seq,
-		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id),
-	})
+	if r.state.Owns(p.lane.key.account) { // else it costs nothing, and there would be no end of it
+		r.accuse(Evidence{
+			Offence: OpFork, Account: p.lane.key.account, Lane: p.lane.key.lane, Seq: p.seq,
+			First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id),
+		})
+	}
 	first := len(p.lane.rivalry) == 0
 	if !slices.Contains(p.lane.rivalry, p) {
 		p.lane.rivalry = append(p.lane.rivalry, p)
 	}
 	if first {
-		for _, p := range p.lane.places { // order-free: lists that are looked through whole
+		for _, p := range p.lane.places {
 			for _, e := range p.rivals {
 				for _, s := range e.in {
 					s.bundle.disputed = append(s.bundle.disputed, e)

@@ -25,7 +25,7 @@ func (r *Replica) Final(id ledger.OpID) bool {
 // certifiedAfter returns the certified operation that follows a certified one in its
 // lane, if there is one: a certificate of it is one of both.
 func (r *Replica) certifiedAfter(e *entry) *entry {
-	next := e.at.lane.places[e.at.seq+1]
+	next := e.at.lane.place(e.at.seq + 1)
 	if next == nil {
 		return nil
 	}

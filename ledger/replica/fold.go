@@ -31,6 +31,9 @@ func (r *Replica) before(e *entry) *entry {
 	if op.Seq == 1 {
 		return nil
 	}
+	if top := e.at.lane.top; e.last == nil && top != nil && top.id == op.Prev {
+		e.last = top
+	}
 	if e.last == nil {
 		e.last = r.entries[op.Prev]
 	}
@@ -118,7 +121,7 @@ func (r *Replica) try(e *entry) {
 		return
 	}
 	op := e.item.Op
-	if head, _ := r.state.Head(op.Account, op.Lane); op.Seq != head+1 {
+	if e.at.seq != e.at.lane.head+1 {
 		return // advance comes back to it
 	}
 	if r.state.ApplyItem(e.item) != ledger.OK {
@@ -130,7 +133,7 @@ func (r *Replica) try(e *entry) {
 		r.stuck = append(r.stuck, e)
 		return
 	}
-	e.applied = true
+	e.applied, e.at.lane.head, e.at.lane.top = true, e.at.seq, e
 	if !e.reported {
 		e.reported = true
 		r.applied = append(r.applied, Applied{Op: op, Result: ledger.OK})
@@ -163,7 +166,7 @@ func (r *Replica) advance(e *entry) {
 		}
 		delete(r.claiming, p.lane.key)
 	}
-	next := p.lane.places[p.seq+1]
+	next := p.lane.place(p.seq + 1)
 	if next == nil {
 		return
 	}
@@ -187,6 +190,9 @@ func (r *Replica) dropRivals(p *place, e *entry) {
 		kept = append(kept, rival)
 	}
 	p.rivals = kept
+	if len(kept) < 2 {
+		p.lane.rivalry = slices.DeleteFunc(p.lane.rivalry, func(o *place) bool { return o == p })
+	}
 }
 
 // free reports whether no vote speaks of an operation, not even to leave it out, and
@@ -219,7 +225,7 @@ func (r *Replica) rebuild() {
 		if e.item == nil {
 			continue
 		}
-		e.at.lane.open = false
+		e.at.lane.open, e.at.lane.head, e.at.lane.top = false, 0, nil
 		if e.certified && e.item.Op.Seq == 1 { // advance comes to the others
 			r.ready = append(r.ready, e)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -106,4 +107,41 @@ func FuzzDecodeFrame(f *testing.F) {
 		r.HasVotes()
 		r.Heads()
 	})
+}
+
+// [LED-80] A frame that says to have seen what does not exist does not keep a replica from getting what comes next.
+func TestLacking(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	from, to := newReplica(t, g, -1), newReplica(t, g, -1)
+	var chain []*Frame
+	var last *Frame
+	for i := range 20 {
+		last = frame(g, 0, last, ledger.OpID{byte(i + 1)})
+		chain = append(chain, last)
+		from.AddFrame(last)
+	}
+	for _, f := range chain[:8] {
+		to.AddFrame(f)
+	}
+	lie := draft(1, nil)
+	lie.Seen = []Seen{{Witness: 0, Seq: 1, ID: p2p.Digest{9}}}
+	ahead := draft(2, nil)
+	ahead.Seen = []Seen{{Witness: 0, Seq: 20, ID: chain[19].ID()}}
+	for _, f := range []*Frame{lie, ahead} {
+		if out := to.AddFrame(signed(g, f)); out != Parked {
+			t.Fatalf("frame: %v", out)
+		}
+	}
+	if got := to.Lacking(9); !slices.Equal(got, []p2p.Digest{{9}}) {
+		t.Errorf("asks for %v, want the one that heads do not ask for", got)
+	}
+	for range 3 {
+		give(from, to)
+	}
+	if got := to.Heads()[0]; got != 20 {
+		t.Errorf("head %d after three answers of four frames, want 20", got)
+	}
+	if got := to.Heads()[2]; got != 1 || !to.Parked() {
+		t.Errorf("the frame that waited for the last is at %d, parked %v", got, to.Parked())
+	}
 }

@@ -42,7 +42,7 @@ func (r *Replica) ScreenFrame(f *Frame) (p2p.Signed, Outcome) {
 	if r.frames[id] != nil || r.parked[id] != nil {
 		return p2p.Signed{}, Known
 	}
-	if r.witnesses[f.Witness].parked >= r.cfg.Limits.Parked && len(r.lacks(f)) > 0 {
+	if r.witnesses[f.Witness].parked >= r.cfg.Limits.Parked && len(r.lacks(f)) > 0 && !r.parks(id) {
 		return p2p.Signed{}, Refused
 	}
 	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, 0
@@ -57,7 +57,7 @@ func (r *Replica) AddFrame(f *Frame) Outcome {
 	}
 	l := &link{id: f.ID(), frame: f}
 	if lacks := r.lacks(f); len(lacks) > 0 {
-		r.park(l, lacks[0])
+		r.park(l, lacks)
 		return Parked
 	}
 	outcome := r.link(l)
@@ -98,10 +98,26 @@ func (r *Replica) lacks(f *Frame) []p2p.Digest {
 	return out
 }
 
-// park keeps a frame until one that it rests on comes.
-func (r *Replica) park(l *link, lack p2p.Digest) {
+// parks reports whether there is room to park a frame past the bound of its witness:
+// what frames of honest witnesses may rest on must not be kept out by junk.
+func (r *Replica) parks(id p2p.Digest) bool {
+	return len(r.parked) < r.cfg.Limits.Parked*len(r.witnesses) && r.pinned(id)
+}
+
+// Recall is AddFrame for a frame that a former life held: the bounds on what strangers
+// bring let it in once, in an order that is forgotten.
+func (r *Replica) Recall(f *Frame) Outcome {
+	r.recalls = true
+	defer func() { r.recalls = false }()
+	return r.AddFrame(f)
+}
+
+// park keeps a frame until those that it rests on have come.
+func (r *Replica) park(l *link, lacks []p2p.Digest) {
 	r.parked[l.id] = l
-	r.waits[lack] = append(r.waits[lack], l)
+	for _, lack := range lacks {
+		r.waits[lack] = append(r.waits[lack], l)
+	}
 	r.witnesses[l.frame.Witness].parked++
 }
 
@@ -113,8 +129,7 @@ func (r *Replica) unpark(l *link) {
 		delete(r.waits, done[0].id)
 		done = done[1:]
 		for _, next := range waiting {
-			if lacks := r.lacks(next.frame); len(lacks) > 0 {
-				r.waits[lacks[0]] = append(r.waits[lacks[0]], next)
+			if r.parked[next.id] == nil || len(r.lacks(next.frame)) > 0 {
 				continue
 			}
 			delete(r.parked, next.id)
@@ -137,8 +152,10 @@ func (r *Replica) link(l *link) Outcome {
 	if int(f.Seq) <= len(w.chain) {
 		rivals = w.chain[f.Seq-1]
 	}
-	if len(rivals) >= maxForks && !r.pinned(l.id) || w.unknown+r.countUnknown(f) > r.cfg.Limits.Unknown {
-		return Refused
+	if len(rivals) >= maxForks || w.unknown+r.countUnknown(f) > r.cfg.Limits.Unknown {
+		if !r.recalls && !r.pinned(l.id) {
+			return Refused
+		}
 	}
 	if len(rivals) == 0 {
 		w.chain = append(w.chain, nil) // the parent is held: exactly one is missing
@@ -190,7 +207,8 @@ func (r *Replica) take(w *witness, l *link) {
 	}
 	switch {
 	case r.voting && l.frame.Witness == r.self:
-		r.unseen = len(r.news()) > 0
+		seen, _ := r.news()
+		r.unseen = len(seen) > 0
 	case l.frame.votes():
 		r.unseen = true
 	}
@@ -304,8 +322,8 @@ func (r *Replica) pinned(id p2p.Digest) bool {
 	for len(want) > 0 {
 		at := want[0]
 		want = want[1:]
-		for _, l := range r.parked { // order-free: whether there is one
-			if done[l.id] || !slices.Contains(r.lacks(l.frame), at) {
+		for _, l := range r.waits[at] {
+			if done[l.id] {
 				continue
 			}
 			if len(r.witnesses[l.frame.Witness].forks) == 0 {
@@ -382,11 +400,11 @@ func (r *Replica) leaves(w *witness) []*link {
 	return out
 }
 
-// news returns what self has not said yet that it has seen, at most two sides of
-// each witness.
-func (r *Replica) news() []Seen {
+// news returns what self has not said yet that it has seen, at most two sides of each
+// witness, and whether that is all.
+func (r *Replica) news() (out []Seen, all bool) {
 	mine := &r.witnesses[r.self]
-	var out []Seen
+	all = true
 	for i := range r.witnesses {
 		if uint16(i) == r.self {
 			continue
@@ -394,13 +412,18 @@ func (r *Replica) news() []Seen {
 		n := 0
 		for _, l := range r.leaves(&r.witnesses[i]) {
 			s := Seen{Witness: uint16(i), Seq: l.frame.Seq, ID: l.id}
-			if n < maxForks && (mine.seen == nil || !r.seenBy(mine.seen[i], s)) {
-				out = append(out, s)
-				n++
+			if mine.seen != nil && r.seenBy(mine.seen[i], s) {
+				continue
 			}
+			if n == maxForks {
+				all = false
+				break
+			}
+			out = append(out, s)
+			n++
 		}
 	}
-	return out
+	return out, all
 }
 
 // byID returns the links in order of ids.

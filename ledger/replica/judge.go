@@ -34,21 +34,31 @@ func (r *Replica) judge() {
 			r.judgeVote(l, r.entries[id])
 		}
 		for i := range l.frame.Bundles {
-			v := &l.frame.Bundles[i]
-			for at, e := range r.bundles[v.ID].ops {
-				if _, out := slices.BinarySearch(v.Rejects, uint16(at)); !out {
-					r.judgeVote(l, e)
-				}
-			}
+			r.judgeBundle(l, &l.frame.Bundles[i])
 		}
 	}
 	r.unjudged = nil
 }
 
+// judgeBundle is judgeVote for the operations that a vote for a bundle is for.
+func (r *Replica) judgeBundle(l *link, v *BundleVote) {
+	b := r.bundles[v.ID]
+	if b.lawful {
+		return
+	}
+	b.lawful = true
+	for at, e := range b.ops {
+		if _, out := slices.BinarySearch(v.Rejects, uint16(at)); !out {
+			r.judgeVote(l, e)
+		}
+		b.lawful = b.lawful && (e.lawful || e.certified)
+	}
+}
+
 // judgeVote accuses a witness if it had no right to vote for an operation.
 func (r *Replica) judgeVote(l *link, e *entry) {
 	w := l.frame.Witness
-	if e.certified || r.allowed(w, e) {
+	if e.certified || e.lawful || r.allowed(w, e) {
 		return
 	}
 	key := e.at.lane.key
@@ -63,30 +73,64 @@ func (r *Replica) judgeVote(l *link, e *entry) {
 // voted for.
 func (r *Replica) allowed(w uint16, e *entry) bool {
 	l := e.at.lane
-	head, _ := r.state.Head(l.key.account, l.key.lane)
-	if e.at.seq <= head { // a rival is applied: see VoteConflict
+	if e.at.seq <= l.head { // a rival is applied: see VoteConflict
 		return true
 	}
-	var before []*ledger.Item
-	last := e
-	for last.at.seq > head+1 {
-		prev := r.entries[last.item.Op.Prev]
-		if prev == nil || prev.item == nil || prev.at.lane != l || prev.at.seq+1 != last.at.seq {
+	if e.at.seq == l.head+1 {
+		if _, id := r.state.Head(l.key.account, l.key.lane); e.item.Op.Prev != id {
+			return true // it rests on a rival of what is applied, and the vote may have come before that
+		}
+		e.lawful = r.state.CheckItem(e.item) == ledger.OK
+		return e.lawful
+	}
+	prev := r.entries[e.item.Op.Prev]
+	if prev == nil || prev.item == nil || prev.at.lane != l || prev.at.seq+1 != e.at.seq {
+		return false
+	}
+	if voters := r.votersOf(prev); !prev.certified && !voters.has(w) {
+		return false
+	}
+	return r.inRow(e)
+}
+
+// inRow reports whether an operation could be applied after those before it in its lane,
+// of which none is applied; or rests on a rival of what is. What it would leave in the
+// lane is kept, so that a long row is looked at once.
+func (r *Replica) inRow(e *entry) bool {
+	var line []*entry // those whose place in a row is not known, the last first
+	l := e.at.lane
+	for at := e; !at.rowed; {
+		line = append(line, at)
+		if at.at.seq <= l.head+1 {
+			break
+		}
+		prev := r.entries[at.item.Op.Prev]
+		if prev == nil || prev.item == nil || prev.at.lane != l || prev.at.seq+1 != at.at.seq ||
+			prev.unfit == r.state.Applied()+1 {
+			e.unfit = r.state.Applied() + 1
 			return false
 		}
-		voters := r.votersOf(prev)
-		if !prev.certified && !voters.has(w) {
+		at = prev
+	}
+	for _, at := range slices.Backward(line) {
+		var left ledger.Amount
+		ok := false
+		if at.at.seq <= l.head+1 {
+			if _, id := r.state.Head(l.key.account, l.key.lane); at.at.seq <= l.head || at.item.Op.Prev != id {
+				return true
+			}
+			left, ok = r.state.Left(at.item)
+		} else {
+			last := r.entries[at.item.Op.Prev]
+			var res ledger.Result
+			left, res = r.state.Follow(last.item, at.item, last.left)
+			ok = res == ledger.OK
+		}
+		if !ok {
+			at.unfit, e.unfit = r.state.Applied()+1, r.state.Applied()+1
 			return false
 		}
-		before = append(before, prev.item)
-		last = prev
+		at.left, at.rowed = left, true
 	}
-	if _, id := r.state.Head(l.key.account, l.key.lane); last.item.Op.Prev != id {
-		return true // it rests on a rival of what is applied: the witness may have voted before that was certified
-	}
-	slices.Reverse(before)
-	if len(before) == 0 {
-		return r.state.CheckItem(e.item) == ledger.OK
-	}
-	return r.state.CheckAfter(e.item, before) == ledger.OK
+	return true
 }

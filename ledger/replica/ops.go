@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -16,37 +17,94 @@ type laneKey struct {
 type lane struct {
 	key     laneKey
 	owner   *owner
-	places  map[uint64]*place
+	head    uint64   // sequence number of its last applied operation, as in the state
+	top     *entry   // that operation, nil for none
+	places  []*place // of which something is held, ascending
 	open    bool     // in Replica.open
 	checked uint64   // 1 + State.Applied when nothing in it was last found votable
 	rivalry []*place // those with two operations, or that had
 }
 
-// An owner counts what an account has in a replica.
-type owner struct{ pending, lanes int }
+// An owner is what a replica holds of an account.
+type owner struct {
+	pending int // operations
+	lanes   []*lane
+	one     [1]*lane // of lanes, as long as there is no more than one
+	first   lane     // that the account came with
+}
+
+// lane returns a lane, nil if nothing of it is held.
+func (o *owner) lane(l ledger.Lane) *lane {
+	if o == nil {
+		return nil
+	}
+	for _, at := range o.lanes {
+		if at.key.lane == l {
+			return at
+		}
+	}
+	return nil
+}
 
 // A place holds the rivals for one sequence number of a lane.
 type place struct {
 	lane      *lane
 	seq       uint64
-	rivals    []*entry // held, as they came
-	certified int      // of rivals; two or more halt the lane
-	mine      *entry   // the one that self voted for
+	rivals    []*entry  // held, as they came
+	one       [1]*entry // of rivals, as long as there is no more than one
+	certified int       // of rivals; two or more halt the lane
+	mine      *entry    // the one that self voted for
+}
+
+// find returns where a place is among those of a lane, or would be.
+func (l *lane) find(seq uint64) (int, bool) {
+	n := len(l.places)
+	if n == 0 || l.places[n-1].seq < seq {
+		return n, false
+	}
+	if at := seq - l.places[0].seq; at < uint64(n) && l.places[at].seq == seq { // nothing is missing in between
+		return int(at), true
+	}
+	return slices.BinarySearchFunc(l.places, seq, func(p *place, seq uint64) int { return cmp.Compare(p.seq, seq) })
+}
+
+// place returns a place of a lane, nil if nothing of it is held.
+func (l *lane) place(seq uint64) *place {
+	if at, there := l.find(seq); there {
+		return l.places[at]
+	}
+	return nil
+}
+
+// placeAt returns a place of a lane, made if need be.
+func (l *lane) placeAt(seq uint64) *place {
+	at, there := l.find(seq)
+	if !there {
+		p := &place{lane: l, seq: seq}
+		p.rivals = p.one[:0]
+		l.places = slices.Insert(l.places, at, p)
+	}
+	return l.places[at]
 }
 
 // An entry is an operation that is held, or voted for, or both.
 type entry struct {
 	id        ledger.OpID
-	item      *ledger.Item // nil: not held
-	last      *entry       // that it follows in its lane, once it was looked up
-	at        *place       // set with item
-	in        []spot       // bundles that hold it
-	single    *tally       // votes for it by itself; nil: none
-	first     *link        // frame that was first to vote for it by itself
-	sponsor   uint16       // witness whose vote made the entry, while it is missing
-	pending   bool         // held, not certified, place not taken
-	backed    bool         // some witness voted for it
-	exact     bool         // its votes must be counted one by one: see bundle
+	item      *ledger.Item  // nil: not held
+	last      *entry        // that it follows in its lane, once it was looked up
+	at        *place        // set with item
+	in        []spot        // bundles that hold it
+	spots     [1]spot       // of in, as long as there is no more than one
+	single    *tally        // votes for it by itself; nil: none
+	first     *link         // frame that was first to vote for it by itself
+	sponsor   uint16        // witness whose vote made the entry, while it is missing
+	pending   bool          // held, not certified, place not taken
+	backed    bool          // some witness voted for it
+	exact     bool          // its votes must be counted one by one: see bundle
+	left      ledger.Amount // what it leaves in its lane at least, once rowed
+	rowed     bool          // found to fit behind those before it: see inRow
+	unfit     uint64        // 1 + State.Applied when it was last found not to
+	lawful    bool          // found allowed by itself once, and so for any witness: see judge
 	certified bool
 	applied   bool
 	waiting   bool   // certified, next in its lane, not applicable yet
@@ -90,13 +148,12 @@ func (r *Replica) AddItem(item *ledger.Item) (Outcome, ledger.Result) {
 	if e != nil && e.item != nil {
 		return Known, ledger.OK
 	}
-	// What a witness voted for others hold, and the bound is on the witness.
-	res := r.state.MayVoteItem(item)
-	if e == nil {
-		if no := r.room(item.Op, res); no != ledger.OK {
+	if e == nil { // what a witness voted for others hold, and the bound is on the witness
+		if no := r.room(item); no != ledger.OK {
 			return Refused, no
 		}
 	}
+	res := r.state.MayVoteItem(item)
 	outcome := r.hold(item, e)
 	r.fold()
 	r.judge()
@@ -114,13 +171,13 @@ func (r *Replica) AddOp(op *ledger.Op) (Outcome, ledger.Result) {
 }
 
 // room says whether an operation that nobody voted for may be kept, and makes room
-// if need be; may is what MayVoteItem says of it.
-func (r *Replica) room(op *ledger.Op, may ledger.Result) ledger.Result {
-	stranger := op.Account != r.cfg.Self
-	if res := r.admits(op, stranger); res != ledger.OK {
+// if need be.
+func (r *Replica) room(item *ledger.Item) ledger.Result {
+	stranger := item.Op.Account != r.cfg.Self
+	if res := r.admits(item.Op, stranger); res != ledger.OK {
 		return res
 	}
-	if stranger && !r.affords(op, may == ledger.OK) {
+	if stranger && !r.affords(item) {
 		return ledger.Full
 	}
 	return ledger.OK
@@ -128,16 +185,20 @@ func (r *Replica) room(op *ledger.Op, may ledger.Result) ledger.Result {
 
 // admits says whether the place of an operation leaves room for it.
 func (r *Replica) admits(op *ledger.Op, stranger bool) ledger.Result {
-	head, _ := r.state.Head(op.Account, op.Lane)
 	own := r.owners[op.Account]
+	l := own.lane(op.Lane)
+	var head uint64
+	if l != nil {
+		head = l.head
+	}
 	switch {
 	case op.Seq <= head:
 		return ledger.Stale
 	case op.Seq-head > r.cfg.Limits.Ahead, stranger && own != nil && own.pending >= r.cfg.Limits.PerAccount:
 		return ledger.Full
 	}
-	if l := r.lanes[laneKey{op.Account, op.Lane}]; stranger && l != nil {
-		if p := l.places[op.Seq]; p != nil && len(p.rivals) >= 2 {
+	if stranger && l != nil {
+		if p := l.place(op.Seq); p != nil && len(p.rivals) >= 2 {
 			return ledger.Equivocation
 		}
 	}
@@ -147,21 +208,26 @@ func (r *Replica) admits(op *ledger.Op, stranger bool) ledger.Result {
 // affords says whether a stranger's operation is worth a place among the pending
 // ones: keys cost nothing, so what is not votable must be of an account that owns
 // something. It makes room if need be.
-func (r *Replica) affords(op *ledger.Op, votable bool) bool {
-	if !votable && !r.state.Owns(op.Account) {
-		return false
+func (r *Replica) affords(item *ledger.Item) bool {
+	owns := r.state.Owns(item.Op.Account)
+	if owns && r.unvoted < r.cfg.Limits.Pending {
+		return true
 	}
-	if r.unvoted < r.cfg.Limits.Pending {
+	votable := r.state.MayVoteItem(item) == ledger.OK
+	switch {
+	case !votable && !owns:
+		return false
+	case r.unvoted < r.cfg.Limits.Pending:
 		return true
 	}
 	least := 0
 	if !votable { // nobody makes room by the loss of those who hold as little
 		least = 1
-		if own := r.owners[op.Account]; own != nil {
+		if own := r.owners[item.Op.Account]; own != nil {
 			least += own.pending
 		}
 	}
-	return r.evict(least)
+	return r.evict(least) || votable && r.outbid(item.Op)
 }
 
 // hold keeps an operation; e is its entry if there were votes for it.
@@ -176,6 +242,8 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 	e.item = item
 	p := r.placeOf(item.Op)
 	e.at = p
+	// Most operations come when they can be applied: judge need not look at them again.
+	e.lawful = r.halted == 0 && p.seq == p.lane.head+1 && r.state.CheckItem(item) == ledger.OK
 	p.rivals = append(p.rivals, e)
 	if voters := r.votersOf(e); r.voting && p.mine == nil && voters.has(r.self) {
 		p.mine = e
@@ -198,7 +266,7 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 // backedAbove reports whether a certified operation names the held e as the one
 // before it.
 func (r *Replica) backedAbove(e *entry) bool {
-	next := e.at.lane.places[e.at.seq+1]
+	next := e.at.lane.place(e.at.seq + 1)
 	return !r.flaws.perOp && next != nil && slices.ContainsFunc(next.rivals, func(o *entry) bool {
 		return o.certified && o.item.Op.Prev == e.id
 	})
@@ -206,24 +274,19 @@ func (r *Replica) backedAbove(e *entry) bool {
 
 // placeOf returns the place of an operation, made if need be.
 func (r *Replica) placeOf(op *ledger.Op) *place {
-	key := laneKey{op.Account, op.Lane}
-	l := r.lanes[key]
+	own := r.owners[op.Account]
+	if own == nil {
+		own = &owner{}
+		own.first = lane{key: laneKey{op.Account, op.Lane}, owner: own}
+		own.lanes = append(own.one[:0], &own.first)
+		r.owners[op.Account] = own
+	}
+	l := own.lane(op.Lane)
 	if l == nil {
-		own := r.owners[op.Account]
-		if own == nil {
-			own = &owner{}
-			r.owners[op.Account] = own
-		}
-		own.lanes++
-		l = &lane{key: key, owner: own, places: map[uint64]*place{}}
-		r.lanes[key] = l
+		l = &lane{key: laneKey{op.Account, op.Lane}, owner: own}
+		own.lanes = append(own.lanes, l)
 	}
-	p := l.places[op.Seq]
-	if p == nil {
-		p = &place{lane: l, seq: op.Seq}
-		l.places[op.Seq] = p
-	}
-	return p
+	return l.placeAt(op.Seq)
 }
 
 // found forgets that an operation is missing.
@@ -241,7 +304,7 @@ func (r *Replica) found(e *entry) {
 // await makes an uncertified operation pending, and its lane one to look at.
 func (r *Replica) await(e *entry) {
 	l := e.at.lane
-	if head, _ := r.state.Head(l.key.account, l.key.lane); e.at.seq <= head {
+	if e.at.seq <= l.head {
 		return
 	}
 	e.pending = true
@@ -272,6 +335,9 @@ func (r *Replica) stray(e *entry) {
 		r.strays = slices.DeleteFunc(r.strays, func(e *entry) bool { return !e.pending || !r.bounds(e) })
 	}
 	r.strays = append(r.strays, e)
+	if r.floor != nil && cheaper(e.item.Op, r.floor) {
+		r.floor = e.item.Op
+	}
 }
 
 // bounds reports whether a held operation is one that Limits.Pending bounds.

@@ -102,6 +102,7 @@ type Replica struct {
 
 	self    uint16
 	voting  bool // self is set
+	recalls bool // what is added a former life held
 	unknown int  // operations and bundles that self voted for and that are not held
 	unseen  bool // self has not told of all votes of others
 
@@ -110,12 +111,11 @@ type Replica struct {
 	linked    []*Frame // of log, since TakeLinked
 	frames    map[p2p.Digest]*link
 	parked    map[p2p.Digest]*link
-	waits     map[p2p.Digest][]*link // parked frames, each by one frame that it waits for
+	waits     map[p2p.Digest][]*link // parked frames, by each frame that they wait for
 	unjudged  []*link                // frames whose votes were not looked at yet
 
 	entries     map[ledger.OpID]*entry
 	bundles     map[BundleID]*bundle
-	lanes       map[laneKey]*lane
 	owners      map[ledger.Account]*owner
 	strays      []*entry // pending operations without a vote, and some that were
 	pending     int      // operations held, not certified, place not taken
@@ -124,10 +124,12 @@ type Replica struct {
 	absent      map[BundleID]*bundle
 	asked       ledger.OpID // the last that Missing returned
 	askedBundle BundleID    // the last that Absent returned
-	keeps       []*Bundle   // held and voted for, since TakeKept
+	askedFrame  p2p.Digest  // the last that Lacking returned
+	keeps       []BundleID  // held and voted for, since TakeKept
 
-	packed    uint64 // 1 + State.Applied when evict last found nothing
-	packedFew int    // what it was asked to spare then
+	floor     *ledger.Op // no stray pays a lower fee a byte; nil: nobody has looked
+	packed    uint64     // 1 + State.Applied when evict last found nothing
+	packedFew int        // what it was asked to spare then
 
 	open     []*lane // that may hold something votable, as they came
 	round    uint64  // calls of NextFrame
@@ -175,7 +177,6 @@ func New(cfg Config) (*Replica, error) {
 		waits:     map[p2p.Digest][]*link{},
 		entries:   map[ledger.OpID]*entry{},
 		bundles:   map[BundleID]*bundle{},
-		lanes:     map[laneKey]*lane{},
 		owners:    map[ledger.Account]*owner{},
 		missing:   map[ledger.OpID]*entry{},
 		absent:    map[BundleID]*bundle{},
@@ -206,8 +207,9 @@ func (r *Replica) TakeApplied() []Applied {
 }
 
 // TakeKept returns the bundles that have come to be held and voted for since the
-// last call: what a node must keep to serve the frames that name them.
-func (r *Replica) TakeKept() []*Bundle {
+// last call: what a node must keep to serve the frames that name them. All of them
+// stay held.
+func (r *Replica) TakeKept() []BundleID {
 	out := r.keeps
 	r.keeps = nil
 	return out

@@ -94,7 +94,7 @@ func wantGuilty(t rapid.TB, w *world, r *Replica, double Evidence) int {
 			n++
 		}
 	}
-	rivals := r.lanes[laneKey{double.Account, double.Lane}].places[double.Seq].rivals
+	rivals := r.owners[double.Account].lane(double.Lane).place(double.Seq).rivals
 	direct := 0
 	for _, e := range rivals {
 		if e.certified && r.backed(e) {
@@ -216,7 +216,7 @@ func TestNegativeControls(t *testing.T) {
 		} {
 			add(t, r, x)
 		}
-		if got := r.lanes[laneKey{who('a'), 0}].places[1].certified; got != want {
+		if got := r.owners[who('a')].lane(0).place(1).certified; got != want {
 			t.Errorf("quorum of half %v: %d rivals certified, want %d", half, got, want)
 		}
 	}
@@ -404,7 +404,7 @@ func TestFrames(t *testing.T) {
 		{signed(g, skip), Refused, 4},
 		{fork, Equivocation, 4},
 		{frame(g, 0, one, ledger.OpID{2}), Refused, 4},
-		{frame(g, 0, frame(g, 0, nil, id(7)), id(8)), Parked, 0},
+		{frame(g, 0, frame(g, 0, nil, id(7)), id(8)), Parked, 4},
 	} {
 		if got := r.AddFrame(step.f); got != step.want || r.Heads()[0] != step.head {
 			t.Errorf("step %d: %v, head %d, want %v, %d", i, got, r.Heads()[0], step.want, step.head)
@@ -514,6 +514,11 @@ func give(from, to *Replica) {
 	}
 	for _, f := range from.FramesAfter(heads, 4) {
 		to.AddFrame(f)
+	}
+	for _, id := range to.Lacking(4) {
+		if f, ok := from.Frame(id); ok {
+			to.AddFrame(f)
+		}
 	}
 }
 

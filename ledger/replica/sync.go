@@ -7,25 +7,47 @@ import (
 	"github.com/pinfi/pinfi/p2p"
 )
 
-// Heads returns, by witness, the sequence number after which this replica asks
-// for frames: that of the last frame held, or less when a parked frame shows that
-// it lacks one side of a fork.
+// Heads returns, by witness, the sequence number of the last frame held: this replica
+// asks for what comes after it. Whatever frames wait for does not change it: a hostile
+// witness can name frames that do not exist, and would have this replica ask for old
+// ones for ever. See Lacking.
 func (r *Replica) Heads() []uint32 {
 	out := make([]uint32, len(r.witnesses))
 	for i := range r.witnesses {
 		out[i] = uint32(len(r.witnesses[i].chain))
 	}
-	for _, l := range r.parked { // order-free: the least of all
-		if f := l.frame; f.Seq > 1 && r.frames[f.Prev] == nil {
-			out[f.Witness] = min(out[f.Witness], f.Seq-2)
-		}
-		for _, s := range l.frame.Seen {
-			if r.frames[s.ID] == nil {
-				out[s.Witness] = min(out[s.Witness], s.Seq-1)
-			}
-		}
-	}
 	return out
+}
+
+// Lacking returns at most limit ids of frames that parked ones wait for and that Heads
+// do not ask for, because another frame of their place is held: sides of forks, and what
+// does not exist. Like Missing it goes on where the last call ended.
+func (r *Replica) Lacking(limit int) []p2p.Digest {
+	ids := slices.DeleteFunc(sortedKeys(r.waits, compareDigests), func(id p2p.Digest) bool {
+		if r.parked[id] != nil {
+			return true
+		}
+		f := r.waits[id][0].frame
+		witness, seq := f.Witness, f.Seq-1
+		if id != f.Prev {
+			at := slices.IndexFunc(f.Seen, func(s Seen) bool { return s.ID == id })
+			witness, seq = f.Seen[at].Witness, f.Seen[at].Seq
+		}
+		return int(seq) > len(r.witnesses[witness].chain)
+	})
+	return inTurn(ids, limit, &r.askedFrame, compareDigests)
+}
+
+// compareDigests orders digests by their bytes.
+func compareDigests(a, b p2p.Digest) int { return p2p.PeerID(a).Compare(p2p.PeerID(b)) }
+
+// Frame returns a frame that is held, and not parked.
+func (r *Replica) Frame(id p2p.Digest) (*Frame, bool) {
+	l := r.frames[id]
+	if l == nil {
+		return nil, false
+	}
+	return l.frame, true
 }
 
 // ids returns the ids of the frames at a place, in order.
@@ -82,12 +104,9 @@ func (r *Replica) FramesAfter(after []uint32, limit int) []*Frame {
 	first := len(r.log)
 	for i := range r.witnesses {
 		chain := r.witnesses[i].chain
-		for seq := int(after[i]); seq < len(chain); seq++ {
-			for _, l := range chain[seq] {
+		if int(after[i]) < len(chain) { // what follows was linked later
+			for _, l := range chain[after[i]] {
 				first = min(first, l.order)
-			}
-			if len(chain[seq]) == 1 { // what follows it was linked later
-				break
 			}
 		}
 	}

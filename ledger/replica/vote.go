@@ -45,10 +45,10 @@ func (r *Replica) NextFrame(slot ledger.Slot) *Frame {
 			return nil
 		}
 	}
-	if r.unknown == 0 {
+	seen, all := r.news()
+	if f.Seen = seen; all && r.unknown == 0 { // a vote that rests on what is not said looks like a wrong one
 		r.ballot(f)
 	}
-	f.Seen = r.news()
 	if !f.votes() && len(f.Seen) == 0 {
 		return nil
 	}
@@ -83,34 +83,54 @@ func (r *Replica) choose(limit int) []*entry {
 // chooseIn returns what to vote for in a lane, and whether something stands in the
 // lane that may be chosen later.
 func (r *Replica) chooseIn(l *lane, limit int) (out []*entry, more bool) {
-	head, _ := r.state.Head(l.key.account, l.key.lane)
-	var before []*ledger.Item
-	for seq := head + 1; len(out) < limit; seq++ {
-		p := l.places[seq]
+	var row row
+	for seq := l.head + 1; len(out) < limit; seq++ {
+		p := l.place(seq)
 		if p == nil || p.certified > 0 {
 			return out, false
 		}
-		e := p.mine
-		if e == nil {
-			at := slices.IndexFunc(p.rivals, func(e *entry) bool { return r.mayFollow(e.item, before) })
-			if at < 0 {
-				return out, len(p.rivals) > 0
+		if p.mine != nil {
+			if !r.extend(&row, p.mine.item, true) {
+				return out, true
 			}
-			e = p.rivals[at]
-			out = append(out, e)
+			continue
 		}
-		before = append(before, e.item)
+		at := slices.IndexFunc(p.rivals, func(e *entry) bool { return r.extend(&row, e.item, false) })
+		if at < 0 {
+			return out, len(p.rivals) > 0
+		}
+		out = append(out, p.rivals[at])
 	}
 	return out, true
 }
 
-// mayFollow says whether an honest witness votes for an operation that follows
-// others of its lane, which it voted for and which are not applied yet.
-func (r *Replica) mayFollow(it *ledger.Item, before []*ledger.Item) bool {
-	if len(before) == 0 {
-		return r.state.MayVoteItem(it) == ledger.OK
+// A row is operations of a lane that the witness votes for, one after another, and that
+// are not applied yet.
+type row struct {
+	last   *ledger.Item // nil: none
+	left   ledger.Amount
+	closed bool // nothing may follow
+}
+
+// extend adds an operation to a row if an honest witness votes for it there, or has.
+func (r *Replica) extend(w *row, it *ledger.Item, voted bool) bool {
+	if w.last == nil {
+		if !voted && r.state.MayVoteItem(it) != ledger.OK {
+			return false
+		}
+		left, ok := r.state.Left(it)
+		w.last, w.left, w.closed = it, left, !ok
+		return true
 	}
-	return r.state.CheckAfter(it, before) == ledger.OK
+	if w.closed {
+		return false
+	}
+	left, res := r.state.Follow(w.last, it, w.left)
+	if res != ledger.OK {
+		return false
+	}
+	w.last, w.left = it, left
+	return true
 }
 
 // ballot puts votes into a frame: for bundles where most of one is chosen, else one
@@ -172,11 +192,10 @@ func (r *Replica) takenBefore(e *entry, taken map[*entry]bool) bool {
 // preceded reports whether all that stands before a chosen operation in its lane is
 // applied or voted for.
 func (r *Replica) preceded(e *entry) bool {
-	op := e.item.Op
-	if head, _ := r.state.Head(op.Account, op.Lane); op.Seq == head+1 {
+	if e.at.seq == e.at.lane.head+1 {
 		return true
 	}
-	last := r.entries[op.Prev]
+	last := r.entries[e.item.Op.Prev]
 	return last != nil && last.item != nil && (last.cast == r.round || last.at.mine == last)
 }
 

@@ -104,6 +104,14 @@ func next(t rapid.TB, r *Replica, slot ledger.Slot) *Frame {
 	return f
 }
 
+// lanesOf returns all lanes that a replica holds, in no order.
+func lanesOf(r *Replica) (out []*lane) {
+	for _, own := range r.owners { // order-free: no order is promised
+		out = append(out, own.lanes...)
+	}
+	return out
+}
+
 // addBundle adds a bundle, as a peer does.
 func addBundle(r *Replica, b *Bundle) Outcome {
 	items, out := r.ScreenBundle(b)
@@ -334,7 +342,9 @@ func (w *world) deliverAll(r *Replica) {
 	for _, x := range all {
 		add(w.t, r, x)
 	}
-	for range 2 { // what came too early to be kept, and is voted for
+	// What came too early to be kept, and is voted for; each may show that another is.
+	for n := -1; n != len(r.entries); {
+		n = len(r.entries)
 		for _, b := range w.bundles {
 			if slices.Contains(r.Absent(len(w.bundles)), b.ID()) {
 				addBundle(r, b)
@@ -343,6 +353,7 @@ func (w *world) deliverAll(r *Replica) {
 		for _, op := range w.ops {
 			if slices.Contains(r.Missing(len(w.ops)), op.ID()) {
 				r.AddOp(op)
+				n = -1
 			}
 		}
 	}
@@ -356,8 +367,8 @@ func (w *world) check(r *Replica) {
 	if err := r.State().Audit(); err != nil {
 		w.t.Fatal(err)
 	}
-	for _, l := range r.lanes { // order-free: each by itself
-		for _, p := range l.places { // order-free: each by itself
+	for _, l := range lanesOf(r) {
+		for _, p := range l.places {
 			n := 0
 			for _, e := range p.rivals {
 				if e.certified {
@@ -382,9 +393,13 @@ func (w *world) check(r *Replica) {
 func (w *world) checkLists(r *Replica) {
 	waiting, pending, unvoted, owned := 0, 0, 0, 0
 	votable := false
-	for key, l := range r.lanes { // order-free: counts
-		head, _ := r.state.Head(key.account, key.lane)
-		for seq, p := range l.places { // order-free: counts
+	for _, l := range lanesOf(r) {
+		head, _ := r.state.Head(l.key.account, l.key.lane)
+		if l.head != head {
+			w.t.Fatalf("lane %d of %v is at %d, in the state at %d", l.key.lane, l.key.account.Short(), l.head, head)
+		}
+		for _, p := range l.places {
+			seq := p.seq
 			may := false
 			for _, e := range p.rivals {
 				switch {

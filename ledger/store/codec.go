@@ -56,7 +56,8 @@ const (
 	formZstd   = 2
 	sealedHead = 1 + 4
 
-	compressMin = 1 << 10 // values up to this stay plain
+	compressMin = 8 << 10 // values up to this stay plain: frames are ids and digests
+	sample      = 4 << 10 // how much of a value is tried first
 )
 
 // castagnoli is the table of CRC-32C.
@@ -92,7 +93,7 @@ func (c *codec) close() {
 // seal returns what is stored for a value.
 func (c *codec) seal(key string, value []byte) []byte {
 	form, payload := byte(formPlain), value
-	if len(value) > compressMin {
+	if len(value) > compressMin && c.shrinks(value[:min(len(value), sample)]) {
 		if small := c.enc.EncodeAll(value, nil); len(small) < len(value)*7/8 {
 			form, payload = formZstd, small
 		}
@@ -102,6 +103,11 @@ func (c *codec) seal(key string, value []byte) []byte {
 	out = binary.BigEndian.AppendUint32(out, checksum(key, form, payload))
 	return append(out, payload...)
 }
+
+// shrinks reports whether the beginning of a value loses a quarter. Most of a ledger
+// is keys, digests and signatures, which do not shrink, and trying takes as long as
+// all else that a write does.
+func (c *codec) shrinks(begin []byte) bool { return len(c.enc.EncodeAll(begin, nil)) < len(begin)*3/4 }
 
 // open returns the value that was sealed under a key. It is never nil without an
 // error.

@@ -1,6 +1,6 @@
 // Package store keeps a node's records on disk: a go-datastore, on Pebble, with a
 // checksum in every value. It knows nothing of what the records mean; node and
-// node/machine do. Values over 1 KiB are compressed where that pays.
+// node/machine do. Values over 8 KiB are compressed where that pays.
 //
 // The calls you need are Open, Write and Load. The invariant: when Write returns
 // nil its whole batch survives the end of the process and of the machine, and when
@@ -65,10 +65,12 @@ type Store struct {
 }
 
 // Pebble is kept small, because a full node is to idle under 80 MB. Records are
-// small, and read once, at the start.
+// small, and read once, at the start. A table in memory begins with 256 KiB and grows
+// with what is written; were its limit lower, the tables on disk would be merged more
+// often, which costs a busy node more than all else that a write does.
 const (
 	cacheBytes    = 2 << 20
-	memTableBytes = 2 << 20
+	memTableBytes = 8 << 20
 	openFilesMax  = 64
 )
 
@@ -149,16 +151,19 @@ func (s *Store) openNetwork(network p2p.Network, fs vfs.FS, log *slog.Logger) er
 func (s *Store) openDisk(fs vfs.FS, log *slog.Logger) error {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref() // Pebble holds on to it
+	options := &pebble.Options{
+		ReadOnly: s.readOnly, FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
+		FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log, s.fail},
+		DisableTableStats: true, // over a damaged table their collector spins for ever; they only guide compactions
+		EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
+			BackgroundError: s.fail, // Pebble tries again at once, and would for ever
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
+		},
+	}
+	// What shrinks is compressed before Pebble gets it.
+	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	data, err := pebbleds.NewDatastore(s.dir, pebbleds.WithPebbleWriteOptions(pebble.Sync),
-		pebbleds.WithPebbleOpts(&pebble.Options{
-			ReadOnly: s.readOnly, FS: fs, Lock: s.lock, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFilesMax,
-			FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log, s.fail},
-			DisableTableStats: true, // over a damaged table their collector spins for ever; they only guide compactions
-			EventListener: &pebble.EventListener{ // the default stops the process; whoever reads the damage is told
-				BackgroundError: s.fail, // Pebble tries again at once, and would for ever
-				DataCorruption:  func(i pebble.DataCorruptionInfo) { log.Error("store damaged", "path", i.Path) },
-			},
-		}))
+		pebbleds.WithPebbleOpts(options))
 	if err != nil {
 		return err
 	}

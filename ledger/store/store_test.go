@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -93,6 +95,33 @@ func TestWriteLoad(t *testing.T) {
 				t.Fatalf("load after close: %v", err)
 			}
 		})
+	}
+}
+
+// A value is stored small where it shrinks, and as it is where its beginning does not.
+func TestSealShrinks(t *testing.T) {
+	c := newCodec()
+	defer c.close()
+	noise := make([]byte, 2*sample)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	words := bytes.Repeat([]byte("pinfi "), sample)
+	for name, tt := range map[string]struct {
+		value []byte
+		form  byte
+	}{
+		"words":             {words, formZstd},
+		"few words":         {words[:compressMin], formPlain},
+		"noise":             {noise, formPlain},
+		"words after noise": {slices.Concat(noise[:sample], words), formPlain},
+		"noise after words": {slices.Concat(words, noise), formZstd},
+	} {
+		sealed := c.seal("k", tt.value)
+		if sealed[0] != tt.form {
+			t.Errorf("%s: form %d, want %d", name, sealed[0], tt.form)
+		}
+		if got, err := c.open("k", sealed); err != nil || !bytes.Equal(got, tt.value) {
+			t.Errorf("%s: opens to %d bytes, want %d: %v", name, len(got), len(tt.value), err)
+		}
 	}
 }
 

@@ -136,6 +136,7 @@ const (
 	FactProved                    // prover: a commit was made: Lease (operation)
 	FactJudged                    // verifier: a commit was judged: Peer (prover), Lease (operation), Text (fault)
 	FactPassed                    // a storm was passed: Peer (prover)
+	FactReverted                  // an applied operation counts no more: Peer (account), Lease (operation), Text (kind)
 )
 
 // A Record is one thing that survives a crash. A nil Value deletes the record of
@@ -151,15 +152,16 @@ type RecordKind uint8
 
 // The kinds of record.
 const (
-	RecordFrame    RecordKind = 1 // witness frame, by witness, number and id
-	RecordOp       RecordKind = 2 // ledger operation, by id; the frames that vote for it come first
-	RecordSale     RecordKind = 3 // lease that this node serves, by lease
-	RecordJob      RecordKind = 4 // job that this node ordered, by job
-	RecordPurchase RecordKind = 5 // lease that this node pays, by lease
-	RecordTask     RecordKind = 6 // task that somebody has or had, by job and index
-	RecordPay      RecordKind = 7 // order to pay, by order
-	RecordPaid     RecordKind = 8 // payment that was signed or refused, by order and index
-	RecordBundle   RecordKind = 9 // operations that were voted for together, by bundle
+	RecordFrame    RecordKind = 1  // witness frame, by witness, number and id
+	RecordOp       RecordKind = 2  // ledger operation, by id; the frames that vote for it come first
+	RecordSale     RecordKind = 3  // lease that this node serves, by lease
+	RecordJob      RecordKind = 4  // job that this node ordered, by job
+	RecordPurchase RecordKind = 5  // lease that this node pays, by lease
+	RecordTask     RecordKind = 6  // task that somebody has or had, by job and index
+	RecordPay      RecordKind = 7  // order to pay, by order
+	RecordPaid     RecordKind = 8  // payment that was signed or refused, by order and index
+	RecordEvidence RecordKind = 10 // proof of an offence, by offence
+	RecordBundle   RecordKind = 9  // operations that were voted for together, by bundle
 )
 
 // A Snapshot is what a former life saved: the last value of every record, in the
@@ -171,7 +173,7 @@ var factNames = [...]string{
 	FactQuoted: "quoted", FactHired: "hired", FactStarted: "started", FactFinished: "finished",
 	FactAbandoned: "abandoned", FactMatched: "matched", FactMismatch: "mismatch", FactClosed: "closed",
 	FactJobDone: "job done", FactSold: "sold", FactServed: "served", FactProved: "proved", FactJudged: "judged",
-	FactPassed: "passed",
+	FactPassed: "passed", FactReverted: "reverted",
 }
 
 // String returns the fact's name.

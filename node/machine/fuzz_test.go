@@ -69,6 +69,8 @@ var takeStills = sync.OnceValue(func() *stills {
 		b.Ops = append(b.Ops, op)
 	}
 	st.messages[wire.KindBundle] = [][]byte{wire.Seal(wire.KindBundle, func(w *wire.Writer) { w.Fixed(b.Encode()) })}
+	s.start(s.player("client"))
+	st.messages[wire.KindAccusation] = [][]byte{sealAccusation(flood{s, s.player("client")}.fork(1))}
 	return st
 })
 
@@ -193,6 +195,18 @@ func signedRecord(m *Machine, r Record) bool {
 			(s.voucher.Used == 0 || s.voucher.Signed(m.network, s.client, cheapVerify))
 	case RecordJob, RecordPurchase, RecordTask:
 		return len(m.jobs) > 0 // its own
+	case RecordBundle:
+		b, err := replica.DecodeBundle(r.Value)
+		return err == nil && !slices.ContainsFunc(b.Ops, func(op *ledger.Op) bool {
+			return !cheapVerify(op.Account, op.SigningDigest(), op.Sig)
+		})
+	case RecordEvidence:
+		p, err := replica.DecodeAccusation(r.Value)
+		if err != nil {
+			return false
+		}
+		_, signed, err := p.Evidence(m.network, &m.cfg.Genesis.Ledger)
+		return err == nil && !slices.Contains(p2p.VerifyEach(cheapVerify)(signed), false)
 	default:
 		return false
 	}

@@ -89,9 +89,13 @@ func vectors() []vector {
 	return append(all,
 		vector{"frame-key", frameKey(f)},
 		vector{"message-op", sealOp(op)},
+		vector{"message-accusation", sealAccusation(&replica.Accusation{
+			Offence: replica.OpFork, Ops: [2]*ledger.Op{op, op},
+		})},
 		vector{"message-frame", sealFrame(f)},
 		vector{"message-heads", headsOf([]uint32{0, 1, 0xffffffff})},
-		vector{"message-want", wire.Seal(wire.KindWant, want{[]ledger.OpID{id}, []replica.BundleID{{1}}}.append)},
+		vector{"message-want", wire.Seal(wire.KindWant,
+			want{[]ledger.OpID{id}, []replica.BundleID{{1}}, []p2p.Digest{{2}}}.append)},
 		vector{"message-items", wire.Seal(wire.KindItems, (&items{
 			ops: []*ledger.Op{op}, bundles: []*replica.Bundle{{Ops: []*ledger.Op{op}}}, frames: []*replica.Frame{f},
 		}).append)},

@@ -158,7 +158,7 @@ func TestInboxRoom(t *testing.T) {
 			t.Fatalf("%d questions are open", len(open))
 		}
 	}
-	if slices.Max(sizes) != 512 || total != 0 || len(m.inbox.queue) != 0 || len(m.inbox.sources) != 0 {
+	if slices.Max(sizes) != 1024 || total != 0 || len(m.inbox.queue) != 0 || len(m.inbox.sources) != 0 {
 		t.Errorf("batches of %v, %d letters never left", sizes, total)
 	}
 }

@@ -239,6 +239,10 @@ func (m *Machine) settle() {
 		applied := m.replica.TakeApplied()
 		for _, a := range applied {
 			m.logApplied(a)
+			if a.Result == ledger.Reverted { // its account did nothing wrong
+				m.note(Note{Fact: FactReverted, Peer: a.Op.Account, Lease: a.Op.ID(), Text: a.Op.Kind.String()})
+				continue
+			}
 			if a.Result != ledger.OK {
 				m.note(Note{Fact: FactEvidence, Peer: a.Op.Account, Lease: a.Op.ID(), Text: a.Result.String()})
 				continue
@@ -253,10 +257,7 @@ func (m *Machine) settle() {
 	}
 	m.feedWallet()
 	m.keep()
-	for _, ev := range m.replica.TakeCaught() {
-		m.note(Note{Fact: FactEvidence, Peer: ev.Account, Text: ev.Offence.String()})
-		m.keepProof(&ev)
-	}
+	m.accuse()
 	m.scheduleFrame()
 }
 

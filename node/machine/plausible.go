@@ -24,6 +24,9 @@ func Plausible(n p2p.Network, topic p2p.Topic, data []byte) bool {
 	case wire.KindBundle:
 		_, err = replica.DecodeBundle(r.Fixed(r.Rest()))
 		return err == nil && topic == n.Topic(p2p.Ops)
+	case wire.KindAccusation:
+		_, err = replica.DecodeAccusation(r.Fixed(r.Rest()))
+		return err == nil && topic == n.Topic(p2p.Accusations)
 	case wire.KindFrame:
 		_, err = replica.DecodeFrame(r.Fixed(r.Rest()))
 		return err == nil && topic == n.Topic(p2p.Frames)

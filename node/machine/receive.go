@@ -39,6 +39,12 @@ func (m *Machine) receiveGossip(kind wire.Kind, r *wire.Reader) error {
 			return err
 		}
 		m.takeBundle(p2p.PeerID{}, b)
+	case wire.KindAccusation:
+		p, err := replica.DecodeAccusation(r.Fixed(r.Rest()))
+		if err != nil {
+			return err
+		}
+		m.takeAccusation(p)
 	case wire.KindFrame:
 		f, err := replica.DecodeFrame(r.Fixed(r.Rest()))
 		if err != nil {

@@ -40,6 +40,10 @@ func (m *Machine) restore(saved Snapshot) error {
 	}
 	m.replica.TakeKept()
 	m.replica.TakeLinked()
+	for _, ev := range past.evidence {
+		m.replica.Accuse(ev)
+	}
+	m.replica.TakeCaught()
 	m.restoreLanes()
 	m.restoreTasks()
 	m.restoreWallet()
@@ -68,6 +72,10 @@ type past struct {
 	ops     map[ledger.OpID]*ledger.Op
 	bundles map[replica.BundleID]*replica.Bundle
 	frames  [][]*replica.Frame // by witness, in order of their numbers
+	// What proofs of offences prove, of which the replica may not find out by itself.
+	evidence []replica.Evidence
+	network  p2p.Network
+	genesis  *ledger.Genesis
 }
 
 // readPast reads the operations, bundles and frames of a snapshot and verifies them,
@@ -75,12 +83,13 @@ type past struct {
 func (m *Machine) readPast(saved Snapshot) (past, error) {
 	p := past{
 		ops: make(map[ledger.OpID]*ledger.Op), bundles: make(map[replica.BundleID]*replica.Bundle),
-		frames: make([][]*replica.Frame, len(m.cfg.Genesis.Ledger.Witnesses)),
+		frames:  make([][]*replica.Frame, len(m.cfg.Genesis.Ledger.Witnesses)),
+		network: m.network, genesis: &m.cfg.Genesis.Ledger,
 	}
 	batch := make([]p2p.Signed, 0, 2*batchMax)
 	of := make([]int, 0, 2*batchMax) // records of the batch
 	for i, rec := range saved {
-		signed, err := p.read(rec, m.cfg.Genesis.Ledger.Witnesses)
+		signed, err := p.read(rec)
 		if err != nil {
 			return past{}, rec.wrap(err)
 		}
@@ -99,7 +108,8 @@ func (m *Machine) readPast(saved Snapshot) (past, error) {
 }
 
 // read adds what a record holds of the ledger, and returns who must have signed what.
-func (p *past) read(rec Record, witnesses []ledger.Witness) ([]p2p.Signed, error) {
+func (p *past) read(rec Record) ([]p2p.Signed, error) {
+	witnesses := p.genesis.Witnesses
 	switch rec.Kind {
 	case RecordOp:
 		op, err := ledger.DecodeOp(rec.Value)
@@ -131,6 +141,17 @@ func (p *past) read(rec Record, witnesses []ledger.Witness) ([]p2p.Signed, error
 		return []p2p.Signed{{Key: witnesses[f.Witness].Account, Digest: f.ID(), Sig: f.Sig}}, nil
 	case RecordSale, RecordJob, RecordPurchase, RecordTask, RecordPay, RecordPaid:
 		return nil, nil
+	case RecordEvidence:
+		pr, err := replica.DecodeAccusation(rec.Value)
+		if err != nil {
+			return nil, err
+		}
+		ev, signed, err := pr.Evidence(p.network, p.genesis)
+		if err != nil {
+			return nil, err
+		}
+		p.evidence = append(p.evidence, ev)
+		return signed, nil
 	default: // remember refuses it
 		return nil, nil
 	}
@@ -150,8 +171,7 @@ func (m *Machine) rememberFrames(p *past) error {
 				if err := m.rememberFrame(p.frames[w][0], p); err != nil {
 					return err
 				}
-				p.frames[w] = p.frames[w][1:]
-				more = true
+				p.frames[w], more = p.frames[w][1:], true
 			}
 		}
 	}
@@ -167,7 +187,7 @@ func (m *Machine) rememberFrames(p *past) error {
 // that nobody has voted for. The replica may refuse another witness's frame, which
 // peers send again when it matters. An own frame is a promise.
 func (m *Machine) rememberFrame(f *replica.Frame, p *past) error {
-	if out := m.replica.AddFrame(f); out == replica.Refused && int(f.Witness) == m.witness {
+	if out := m.replica.Recall(f); out == replica.Refused && int(f.Witness) == m.witness {
 		return fmt.Errorf("own frame %d, of witness %d: %v", f.Seq, f.Witness, out)
 	}
 	for i := range f.Bundles {
@@ -214,7 +234,7 @@ func inLaneOrder(ops map[ledger.OpID]*ledger.Op) []*ledger.Op {
 
 // remember takes the record if it is of a kind. What others need comes before them.
 func (m *Machine) remember(rec Record, kind RecordKind) error {
-	if rec.Kind < RecordFrame || rec.Kind > RecordBundle {
+	if rec.Kind < RecordFrame || rec.Kind > RecordEvidence {
 		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
 	}
 	if rec.Kind != kind {
@@ -236,7 +256,7 @@ func (m *Machine) remember(rec Record, kind RecordKind) error {
 		return m.rememberPay(rec.Key, r)
 	case RecordPaid:
 		return m.rememberPaid(rec.Key, r)
-	case RecordFrame, RecordOp, RecordBundle: // are there already
+	case RecordFrame, RecordOp, RecordBundle, RecordEvidence: // are there already
 		return nil
 	default:
 		return nil

@@ -135,6 +135,39 @@ func TestRestoreFork(t *testing.T) {
 	}
 }
 
+// [MCH-4] A third side of a fork, which was kept because a frame of this very witness
+// rests on it, is there after a restart, whatever the ids of the sides are.
+func TestRestoreThirdSide(t *testing.T) {
+	s := newStage(t, never)
+	p := s.add("self", true, 1000, nil)
+	for i := range 3 {
+		s.add(fmt.Sprint("witness", i), true, 0, nil)
+	}
+	sides := make([]*replica.Frame, 3)
+	for i := range sides {
+		sides[i] = s.frameOf(1, nil, opNamed(fmt.Sprint("side", i)))
+	}
+	for _, side := range sides {
+		after := s.frameOf(1, side, opNamed("d"))
+		own := &replica.Frame{
+			Chain: ledger.ChainOf(s.g.Network()), Seq: 1,
+			Seen: []replica.Seen{{Witness: 1, Seq: after.Seq, ID: after.ID()}},
+		}
+		own.Sig = cheapSign(p.key.id, own.SigningDigest())
+		saved := Snapshot{frameRecord(own), frameRecord(after)}
+		for _, f := range sides {
+			saved = append(saved, frameRecord(f))
+		}
+		m, err := New(p.config(), inKeyOrder(saved))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.replica.Heads(); got[0] != 1 || got[1] != 2 || m.replica.Parked() {
+			t.Errorf("heads after a restart are %v, parked %v", got, m.replica.Parked())
+		}
+	}
+}
+
 func opNamed(name string) ledger.OpID { return ledger.OpID(p2p.Sum("op", []byte(name))) }
 
 // What proves that an account forked and that a witness voted for both sides is there

@@ -49,7 +49,7 @@ func TestSpecification(t *testing.T) {
 			want(fmt.Sprintf("| %s | %v |", v.Type().Field(i).Name, v.Field(i).Interface()))
 		}
 	}
-	for i, name := range []string{"frame", "op", "sale", "job", "purchase", "task", "pay", "paid"} {
+	for i, name := range []string{"frame", "op", "sale", "job", "purchase", "task", "pay", "paid", "bundle", "evidence"} {
 		want(fmt.Sprintf("| %d | %s |", RecordFrame+RecordKind(i), name))
 	}
 	files, err := filepath.Glob("testdata/stories/*.txt")

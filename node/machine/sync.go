@@ -24,7 +24,7 @@ const (
 	itemsMax = 256
 	// headsMax bounds the witnesses that a heads message speaks of.
 	headsMax = ledger.MaxWitnesses
-	// wantMax bounds the operations, and the bundles, asked for in one message.
+	// wantMax bounds the operations, the bundles and the frames asked for in one message.
 	wantMax = 64
 )
 
@@ -89,16 +89,21 @@ func (m *Machine) heads(from p2p.PeerID, theirs []uint32) {
 		if all.full() {
 			break
 		}
-		all.addFrame(f)
-		ops, bundles := m.replica.Brought(f)
-		for _, op := range ops {
-			all.addOp(op)
-		}
-		for _, b := range bundles {
-			all.addBundle(b)
-		}
+		m.bring(&all, f)
 	}
 	m.sendItems(from, &all)
+}
+
+// bring adds a frame, with the operations and bundles that it was the first to vote for.
+func (m *Machine) bring(all *items, f *replica.Frame) {
+	all.addFrame(f)
+	ops, bundles := m.replica.Brought(f)
+	for _, op := range ops {
+		all.addOp(op)
+	}
+	for _, b := range bundles {
+		all.addBundle(b)
+	}
 }
 
 // sendAfter returns the place after which a peer needs a witness's frames.
@@ -207,16 +212,20 @@ func (m *Machine) items(from p2p.PeerID, all items) {
 	}
 }
 
-// A want asks for operations and bundles.
+// A want asks for operations, bundles and frames.
 type want struct {
 	ops     []ledger.OpID
 	bundles []replica.BundleID
+	frames  []p2p.Digest
 }
 
-// sendWant asks for operations and bundles that were voted for and are not here.
+// sendWant asks for operations and bundles that were voted for and are not here, and for
+// frames that others rest on and that heads do not ask for.
 func (m *Machine) sendWant(to p2p.PeerID) {
-	v := want{ops: m.replica.Missing(wantMax), bundles: m.replica.Absent(wantMax)}
-	if len(v.ops)+len(v.bundles) > 0 {
+	v := want{
+		ops: m.replica.Missing(wantMax), bundles: m.replica.Absent(wantMax), frames: m.replica.Lacking(wantMax),
+	}
+	if len(v.ops)+len(v.bundles)+len(v.frames) > 0 {
 		m.send(to, p2p.Sync, wire.Seal(wire.KindWant, v.append))
 	}
 }
@@ -230,6 +239,10 @@ func (v want) append(w *wire.Writer) {
 	for i := range v.bundles {
 		w.Fixed(v.bundles[i][:])
 	}
+	w.Count(len(v.frames))
+	for i := range v.frames {
+		w.Fixed(v.frames[i][:])
+	}
 }
 
 // takeWant reads what append writes.
@@ -241,6 +254,10 @@ func takeWant(r *wire.Reader) want {
 	v.bundles = make([]replica.BundleID, r.Count(wantMax, 32))
 	for i := range v.bundles {
 		r.Into(v.bundles[i][:])
+	}
+	v.frames = make([]p2p.Digest, r.Count(wantMax, 32))
+	for i := range v.frames {
+		r.Into(v.frames[i][:])
 	}
 	return v
 }
@@ -256,6 +273,11 @@ func (m *Machine) wanted(from p2p.PeerID, v want) {
 	for _, id := range v.bundles {
 		if b, ok := m.replica.Bundle(id); ok {
 			all.addBundle(b)
+		}
+	}
+	for _, id := range v.frames {
+		if f, ok := m.replica.Frame(id); ok {
+			m.bring(&all, f)
 		}
 	}
 	m.sendItems(from, &all)

@@ -21,6 +21,9 @@ func (m *Machine) scheduleFrame() {
 	if next := m.beats.lastFrame.Add(m.cfg.Timing.Frame); next.After(at) {
 		at = next
 	}
+	if m.beats.mute.After(at) {
+		at = m.beats.mute
+	}
 	switch {
 	case m.replica.HasVotes():
 		soonest(&m.due.frame, at)
@@ -34,8 +37,10 @@ func (m *Machine) scheduleFrame() {
 // it votes for: a witness that forgot a vote, or what place it was for, could vote for
 // a rival.
 func (m *Machine) frame() {
-	f := m.replica.NextFrame(m.cfg.Genesis.SlotAt(m.now))
-	if f == nil {
+	now := m.cfg.Genesis.SlotAt(m.now)
+	f := m.replica.NextFrame(now)
+	if f == nil { // it has said enough in this slot, or its clock was ahead once
+		m.beats.mute = m.cfg.Genesis.SlotStart(now + 1)
 		return
 	}
 	m.saveForeign()
@@ -68,25 +73,15 @@ func (m *Machine) saveForeign() {
 // keep saves what came to the replica and must be there in the next life, so that it
 // can be served: bundles with a vote, and frames after what they rest on.
 func (m *Machine) keep() {
-	for _, b := range m.replica.TakeKept() {
-		id := b.ID()
+	for _, id := range m.replica.TakeKept() {
+		b, held := m.replica.Bundle(id)
+		if !held {
+			panic("machine: bundle to keep is not held: " + id.Short())
+		}
 		m.foreign = append(m.foreign, Record{Kind: RecordBundle, Key: id[:], Value: b.Encode()})
 	}
 	for _, f := range m.replica.TakeLinked() {
 		m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()})
-	}
-}
-
-// keepProof saves the operations that prove an offence, which nothing else may save: a
-// rival never counts. An own one is left out: a node could not start from both.
-func (m *Machine) keepProof(ev *replica.Evidence) {
-	if ev.Offence != replica.OpFork && ev.Offence != replica.VoteConflict {
-		return // frames are saved
-	}
-	for _, id := range [...]p2p.Digest{ev.First, ev.Second} {
-		if op, ok := m.replica.Op(ledger.OpID(id)); ok && op.Account != m.cfg.Self {
-			m.foreign = append(m.foreign, Record{Kind: RecordOp, Key: id[:], Value: op.Encode()})
-		}
 	}
 }
 
@@ -115,6 +110,7 @@ const beatsKept = 512
 type beats struct {
 	held      map[ledger.Slot]heldBeat
 	lastFrame time.Time            // when this node's last frame was made
+	mute      time.Time            // until when it makes none
 	voted     map[ledger.OpID]bool // saved with an own frame, not yet applied
 }
 

@@ -11,21 +11,22 @@ type Kind uint8
 
 // The kinds of message, those that are gossiped first.
 const (
-	KindOp     Kind = 1  // ledger operation
-	KindFrame  Kind = 2  // witness votes
-	KindBeat   Kind = 3  // verifiable random output of a slot
-	KindOffer  Kind = 4  // provider's capacity for sale
-	KindBid    Kind = 5  // client's need
-	KindBundle Kind = 6  // ledger operations
-	KindAsk    Kind = 16 // client asks one provider for a quote
-	KindQuoted Kind = 17 // provider's signed answer
-	KindStart  Kind = 18 // client hands over the terms of a job
-	KindReport Kind = 19 // provider tells how a job stands
-	KindPay    Kind = 20 // client sends a voucher
-	KindReveal Kind = 21 // prover opens sampled tiles
-	KindHeads  Kind = 22 // what a replica holds
-	KindItems  Kind = 23 // what another replica lacks
-	KindWant   Kind = 24 // operations a replica has seen votes for and lacks
+	KindOp         Kind = 1  // ledger operation
+	KindFrame      Kind = 2  // witness votes
+	KindBeat       Kind = 3  // verifiable random output of a slot
+	KindOffer      Kind = 4  // provider's capacity for sale
+	KindBid        Kind = 5  // client's need
+	KindBundle     Kind = 6  // ledger operations
+	KindAccusation Kind = 7  // proof of an offence
+	KindAsk        Kind = 16 // client asks one provider for a quote
+	KindQuoted     Kind = 17 // provider's signed answer
+	KindStart      Kind = 18 // client hands over the terms of a job
+	KindReport     Kind = 19 // provider tells how a job stands
+	KindPay        Kind = 20 // client sends a voucher
+	KindReveal     Kind = 21 // prover opens sampled tiles
+	KindHeads      Kind = 22 // what a replica holds
+	KindItems      Kind = 23 // what another replica lacks
+	KindWant       Kind = 24 // operations a replica has seen votes for and lacks
 )
 
 // headerSize is the version and the kind.
@@ -40,7 +41,7 @@ func (k Kind) Limit() int {
 		return 1 << 11
 	case KindFrame, KindHeads, KindWant:
 		return 1 << 15
-	case KindBundle:
+	case KindBundle, KindAccusation:
 		return 1<<17 + headerSize
 	case KindReveal, KindItems:
 		return 1 << 18
@@ -67,6 +68,8 @@ func (k Kind) String() string {
 		return "bid"
 	case KindBundle:
 		return "bundle"
+	case KindAccusation:
+		return "accusation"
 	case KindAsk:
 		return "ask"
 	case KindQuoted:

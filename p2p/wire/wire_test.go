@@ -14,7 +14,8 @@ import (
 
 // kinds are all kinds of message.
 var kinds = []Kind{
-	KindOp, KindFrame, KindBeat, KindOffer, KindBid, KindAsk, KindQuoted, KindStart, KindReport, KindPay,
+	KindOp, KindFrame, KindBeat, KindOffer, KindBid, KindBundle, KindAccusation, KindAsk, KindQuoted, KindStart,
+	KindReport, KindPay,
 	KindReveal, KindHeads, KindItems, KindWant,
 }
 

@@ -40,13 +40,16 @@ const (
 	Outputs                     // every output is what the task writes, and checks matched
 	Earned                      // whoever delivered a task's output was paid for it
 	Running                     // every node is up
+	Forged                      // nothing of an honest account is applied that it did not sign; at any time
+	Kept                        // what any replica applied is applied by all in the end
+	Guilt                       // all replicas hold the same proofs, against more than a third for two certificates
 )
 
 // String returns the oracle's name.
 func (o Oracle) String() string {
 	names := [...]string{
 		"supply", "chains", "rivals", "memory", "paid-once", "promised", "capacity", "accused",
-		"finished", "settled", "agreement", "outputs", "earned", "running",
+		"finished", "settled", "agreement", "outputs", "earned", "running", "forged", "kept", "guilt",
 	}
 	if o < 1 || int(o) > len(names) {
 		return fmt.Sprintf("oracle(%d)", uint8(o))
@@ -74,6 +77,7 @@ func (v Violation) String() string {
 type Config struct {
 	Genesis *machine.Genesis
 	Nodes   []p2p.PeerID          // by index
+	Owners  []p2p.PeerID          // accounts without a node that the oracles look at, too
 	Outlaw  map[p2p.PeerID]bool   // nodes whose script breaks the rules; nothing is asked of them
 	Orders  map[int][]machine.Job // what is submitted, by node
 	Ignore  []Oracle              // oracles that are not listened to, so that slower ones are heard
@@ -95,6 +99,9 @@ type Checker struct {
 	tops   map[top]ledger.OpID         // heads that were walked, by node
 	most   map[seller]uint64           // largest capacity seen, in mCU
 	ends   map[ledger.OpID]market.Lease
+
+	ever    []ledger.OpID // what some replica has applied, as it was seen
+	weighed map[int]int   // by node, how many pieces of evidence were looked at
 }
 
 // A place is where one operation stands.
@@ -128,6 +135,7 @@ func New(cfg Config) *Checker {
 		tops:    make(map[top]ledger.OpID),
 		most:    make(map[seller]uint64),
 		ends:    make(map[ledger.OpID]market.Lease),
+		weighed: make(map[int]int),
 	}
 	g := &cfg.Genesis.Ledger
 	for _, a := range g.Alloc {
@@ -165,6 +173,7 @@ func (c *Checker) Storm(at time.Duration, nodes []*machine.Machine) []Violation 
 		c.chains(i, m)
 		c.leases(i, m)
 		c.capacity(i, m)
+		c.evidence(i, m)
 	}
 	c.rivals(nodes)
 	return c.found
@@ -197,7 +206,7 @@ func (c *Checker) lanes() ledger.Lane { return ledger.Lane(len(c.cfg.Genesis.Mar
 
 // chains looks at every lane whose head has moved.
 func (c *Checker) chains(node int, m *machine.Machine) {
-	for _, account := range c.cfg.Nodes {
+	for _, account := range slices.Concat(c.cfg.Nodes, c.cfg.Owners) {
 		for lane := range c.lanes() {
 			seq, id := m.Replica().State().Head(account, lane)
 			where := top{node, account, lane}
@@ -235,6 +244,10 @@ func (c *Checker) walk(node int, m *machine.Machine, at place, id ledger.OpID) {
 
 // applied looks at an operation that some replica has applied for the first time.
 func (c *Checker) applied(node int, id ledger.OpID, op *ledger.Op) {
+	c.ever = append(c.ever, id)
+	if slices.Contains(c.cfg.Owners, op.Account) && !c.cfg.Outlaw[op.Account] && !c.watched.honest[id] {
+		c.fault(Forged, node, "%v %s of %s, which never signed it", op.Kind, id.Short(), op.Account.Short())
+	}
 	if op.Kind != ledger.KindLeaseClose || len(op.Body) < len(ledger.OpID{}) {
 		return
 	}

@@ -16,6 +16,7 @@ import (
 type watched struct {
 	read      map[p2p.Digest]bool     // published messages that were read already
 	made      map[place][]ledger.OpID // operations that were published
+	honest    map[ledger.OpID]bool    // of them, those that an honest node published
 	contested []place                 // places with two of them, in the order found
 	frames    map[numbered]p2p.Digest // frames that were published
 	votes     map[vote]ledger.OpID    // what each witness voted for in each place
@@ -48,6 +49,7 @@ func newWatched() watched {
 	return watched{
 		read:     make(map[p2p.Digest]bool),
 		made:     make(map[place][]ledger.OpID),
+		honest:   make(map[ledger.OpID]bool),
 		frames:   make(map[numbered]p2p.Digest),
 		votes:    make(map[vote]ledger.OpID),
 		slots:    make(map[ledger.OpID]place),
@@ -107,11 +109,14 @@ func (c *Checker) published(node int, data []byte) {
 	}
 }
 
-func (c *Checker) honest(node int) bool { return !c.cfg.Outlaw[c.cfg.Nodes[node]] }
+func (c *Checker) honest(node int) bool { return node >= 0 && !c.cfg.Outlaw[c.cfg.Nodes[node]] }
 
 func (c *Checker) opMade(node int, op *ledger.Op) {
 	w := &c.watched
 	id, at := op.ID(), place{op.Account, op.Lane, op.Seq}
+	if c.honest(node) {
+		w.honest[id] = true
+	}
 	if slices.Contains(w.made[at], id) {
 		return
 	}
@@ -121,7 +126,8 @@ func (c *Checker) opMade(node int, op *ledger.Op) {
 		if n == 2 {
 			w.contested = append(w.contested, at)
 		}
-		if c.honest(node) {
+		other := func(o ledger.OpID) bool { return o != id && w.honest[o] } // the rest may be forged
+		if c.honest(node) && slices.ContainsFunc(w.made[at], other) {
 			c.fault(Memory, node, "two operations in lane %d at %d", at.lane, at.seq)
 		}
 	}
@@ -141,8 +147,13 @@ func (c *Checker) bundleMade(node int, b *replica.Bundle) {
 	c.watched.bundles[b.ID()] = ids
 }
 
+// frameMade takes a frame that its own witness published: what others show of it may be
+// forged.
 func (c *Checker) frameMade(node int, f *replica.Frame) {
 	w := &c.watched
+	if by, ok := c.cfg.Genesis.Ledger.WitnessOf(c.cfg.Nodes[node]); !ok || by != f.Witness {
+		return
+	}
 	id, at := f.ID(), numbered{f.Witness, f.Seq}
 	if before, ok := w.frames[at]; ok && before != id && c.honest(node) {
 		c.fault(Memory, node, "two frames with number %d", f.Seq)

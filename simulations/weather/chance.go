@@ -24,6 +24,8 @@ const (
 	StreamScript    Stream = 11 // what users ask for
 	StreamClock     Stream = 12 // how far clocks are off
 	StreamFault     Stream = 13 // which jobs a host cannot run
+	StreamAgent     Stream = 14 // what an agent does
+	StreamStake     Stream = 15 // who has how much stake
 )
 
 // Draw returns 64 evenly mixed bits that depend on the arguments and on nothing

@@ -83,7 +83,7 @@ func (w *World) answer(h *host, after time.Duration, f func() machine.Event) {
 
 // reach reports whether two nodes are up and can talk both ways.
 func (w *World) reach(a, b *host) bool {
-	return a.m != nil && b.m != nil &&
+	return a.up() && b.up() &&
 		!w.cfg.Weather.Cut(w.Now(), int(a.index), int(b.index)) &&
 		!w.cfg.Weather.Cut(w.Now(), int(b.index), int(a.index))
 }

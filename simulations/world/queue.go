@@ -19,6 +19,7 @@ const (
 	actSurvey                    // the node looks which peers are in reach
 	actCrash                     // the node is to crash at its next chance
 	actRestart                   // the node starts
+	actPulse                     // an agent acts of itself
 )
 
 // An item is something that will happen to a node. Items are ordered by what they

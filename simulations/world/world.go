@@ -44,6 +44,7 @@ type Node struct {
 	Timing machine.Timing
 	Limits machine.Limits
 	Flaw   Flaw
+	Agent  Agent // who is there instead of a machine; nil: a machine is
 }
 
 // A Flaw is what is wrong with a node or its host, on purpose: a planted bug that
@@ -88,6 +89,7 @@ type host struct {
 	cfg   machine.Config
 	start time.Time // what its clock shows at virtual time 0
 
+	agent Agent            // nil: a machine is here
 	m     *machine.Machine // nil while the node is down
 	life  uint32
 	fresh bool              // the machine has not seen an event yet
@@ -131,7 +133,7 @@ func New(cfg Config) (*World, error) {
 		}
 		w.index[key.ID] = i
 		w.hosts = append(w.hosts, &host{
-			index: int32(i), id: key.ID, wake: -1, start: start.Add(cfg.Weather.Skew(i)),
+			index: int32(i), id: key.ID, agent: n.Agent, wake: -1, start: start.Add(cfg.Weather.Skew(i)),
 			cfg: machine.Config{
 				Self: key.ID, Genesis: cfg.Genesis, Crypto: crypto,
 				Sell: n.Sell, Timing: n.Timing, Limits: n.Limits,
@@ -149,13 +151,17 @@ func New(cfg Config) (*World, error) {
 // schedule puts everything that the weather has in store into the queue.
 func (w *World) schedule() {
 	for _, h := range w.hosts {
+		if h.agent != nil {
+			w.firstPulse(h)
+			continue
+		}
 		at := weather.Between(w.draw(weather.StreamNotice, h, 0), 0, firstUp)
 		w.push(&item{at: int64(at), node: h.index, from: worldly, act: actRestart})
 	}
 	plan := w.cfg.Weather.Plan()
 	for i := range plan.Outages {
 		o := &plan.Outages[i]
-		if o.Node < len(w.hosts) {
+		if o.Node < len(w.hosts) && w.hosts[o.Node].agent == nil {
 			w.push(&item{at: int64(o.At), node: int32(o.Node), from: worldly, act: actCrash, aux: o})
 			w.push(&item{at: int64(o.Until), node: int32(o.Node), from: worldly, act: actRestart})
 		}
@@ -256,9 +262,14 @@ func (w *World) draw(s weather.Stream, h *host, n uint64) uint64 {
 func (w *World) happen(h *host, it *item) {
 	switch it.act {
 	case actDeliver:
-		if h.m != nil {
+		switch {
+		case h.m != nil:
 			w.step(h, it.ev, it.sum)
+		case h.agent != nil:
+			w.heard(h, it.ev, it.sum)
 		}
+	case actPulse:
+		w.pulse(h)
 	case actOrder:
 		if h.m != nil {
 			w.step(h, it.ev, it.sum)
