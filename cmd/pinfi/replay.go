@@ -32,6 +32,8 @@ type replay struct {
 	frames  []*replica.Frame
 	count   struct{ records, ops, bundles, frames int }
 
+	evidence []replica.Evidence // with a record of its own
+
 	// applied is told of every operation that counts, in an order that respects lanes,
 	// with the slot of the frame that certified it.
 	applied func(op *ledger.Op, slot ledger.Slot)
@@ -104,7 +106,9 @@ func (r *replay) takeRecord(rec store.Record) error {
 		return r.takeBundle(rec)
 	case kind == machine.RecordFrame:
 		return r.takeFrame(rec)
-	case kind > machine.RecordBundle || kind == 0:
+	case kind == machine.RecordEvidence:
+		return r.takeEvidence(rec)
+	case kind > machine.RecordEvidence || kind == 0:
 		return wrong(rec, "its kind is unknown to this version")
 	}
 	return nil
@@ -151,6 +155,26 @@ func (r *replay) takeFrame(rec store.Record) error {
 	return nil
 }
 
+// takeEvidence takes the proof of an offence that the operations and frames may not show.
+func (r *replay) takeEvidence(rec store.Record) error {
+	p, err := replica.DecodeAccusation(rec.Value)
+	if err != nil {
+		return wrong(rec, "%v", err)
+	}
+	ev, signed, err := p.Evidence(r.genesis.Network(), &r.genesis.Ledger)
+	if err != nil {
+		return wrong(rec, "%v", err)
+	}
+	if id := ev.ID(); !bytes.Equal(rec.Key, id[:]) {
+		return wrong(rec, "it proves offence %v", p2p.Digest(id))
+	}
+	if i := slices.Index(p2p.VerifyBatch(signed), false); i >= 0 {
+		return wrong(rec, "proof of an offence that %v did not sign", signed[i].Key)
+	}
+	r.evidence = append(r.evidence, ev)
+	return nil
+}
+
 // takeOps takes operations of one record.
 func (r *replay) takeOps(rec store.Record, ops ...*ledger.Op) error {
 	chain := ledger.ChainOf(r.genesis.Network())
@@ -194,6 +218,9 @@ func (r *replay) run() error {
 		if err := r.add(r.ops[id]); err != nil { // nobody has voted for it
 			return err
 		}
+	}
+	for _, ev := range r.evidence {
+		r.replica.Accuse(ev)
 	}
 	return nil
 }
