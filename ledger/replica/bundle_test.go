@@ -280,6 +280,25 @@ func TestBallotKeepsOrder(t *testing.T) {
 	}
 }
 
+// [LED-113] A witness that comes upon a fork of its own chain says nothing more.
+func TestOwnFork(t *testing.T) {
+	g := newGenesis(1, 1, 1)
+	r := newReplica(t, g, 0)
+	r.AddOp(transfer(who('a'), 1, ledger.OpID{}, who('z'), 1))
+	next(t, r, 1)
+	r.AddOp(transfer(who('b'), 1, ledger.OpID{}, who('z'), 1))
+	r.AddFrame(frame(g, 1, nil, ledger.OpID{2}))
+	if !r.HasVotes() || !r.HasNews() {
+		t.Fatal("nothing to say at first")
+	}
+	if out := r.AddFrame(frame(g, 0, nil, ledger.OpID{1})); out != Equivocation {
+		t.Fatalf("a frame of a forgotten life: %v", out)
+	}
+	if r.HasVotes() || r.HasNews() || r.NextFrame(9) != nil {
+		t.Error("it goes on")
+	}
+}
+
 // [LED-107] A frame waits for all that it says it has seen, names frames with votes
 // only, and a witness speaks so often in a slot and no more.
 func TestSeen(t *testing.T) {

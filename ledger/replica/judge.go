@@ -94,43 +94,62 @@ func (r *Replica) allowed(w uint16, e *entry) bool {
 }
 
 // inRow reports whether an operation could be applied after those before it in its lane,
-// of which none is applied; or rests on a rival of what is. What it would leave in the
-// lane is kept, so that a long row is looked at once.
+// of which none is applied; or rests on a rival of what is. What each leaves in the lane
+// at least is kept, so that a long row is looked at once. More may have come since: a no
+// counts only where all of it is of now.
 func (r *Replica) inRow(e *entry) bool {
-	var line []*entry // those whose place in a row is not known, the last first
+	now := r.state.Applied() + 1
+	return r.fits(e, 1) || r.fits(e, now)
+}
+
+// fits is inRow by what is known since some version of the state.
+func (r *Replica) fits(e *entry, since uint64) bool {
+	now := r.state.Applied() + 1
+	line, ok := r.upTo(e, since, now) // those whose place is not known, the last first
+	for _, at := range slices.Backward(line) {
+		if !ok {
+			break
+		}
+		known := now // since when, all that it rests on included
+		if at.at.seq <= at.at.lane.head+1 {
+			l := at.at.lane
+			if _, id := r.state.Head(l.key.account, l.key.lane); at.at.seq <= l.head || at.item.Op.Prev != id {
+				return true
+			}
+			at.left, ok = r.state.Left(at.item)
+		} else {
+			last := r.entries[at.item.Op.Prev]
+			var res ledger.Result
+			at.left, res = r.state.Follow(last.item, at.item, last.left)
+			ok, known = res == ledger.OK, last.rowed
+		}
+		at.rowed = 0
+		if ok {
+			at.rowed = known
+		} else if since == now {
+			at.unfit = now
+		}
+	}
+	if !ok && since == now {
+		e.unfit = now
+	}
+	return ok
+}
+
+// upTo returns the operations from e back to the first whose place in the row is known
+// since a version of the state, or to the lane's head; false when there is no row.
+func (r *Replica) upTo(e *entry, since, now uint64) (line []*entry, ok bool) {
 	l := e.at.lane
-	for at := e; !at.rowed; {
+	for at := e; at.rowed < since; {
 		line = append(line, at)
 		if at.at.seq <= l.head+1 {
 			break
 		}
 		prev := r.entries[at.item.Op.Prev]
-		if prev == nil || prev.item == nil || prev.at.lane != l || prev.at.seq+1 != at.at.seq ||
-			prev.unfit == r.state.Applied()+1 {
-			e.unfit = r.state.Applied() + 1
-			return false
+		if prev == nil || prev.item == nil || prev.at.lane != l || prev.at.seq+1 != at.at.seq || prev.unfit == now {
+			return nil, false
 		}
 		at = prev
 	}
-	for _, at := range slices.Backward(line) {
-		var left ledger.Amount
-		ok := false
-		if at.at.seq <= l.head+1 {
-			if _, id := r.state.Head(l.key.account, l.key.lane); at.at.seq <= l.head || at.item.Op.Prev != id {
-				return true
-			}
-			left, ok = r.state.Left(at.item)
-		} else {
-			last := r.entries[at.item.Op.Prev]
-			var res ledger.Result
-			left, res = r.state.Follow(last.item, at.item, last.left)
-			ok = res == ledger.OK
-		}
-		if !ok {
-			at.unfit, e.unfit = r.state.Applied()+1, r.state.Applied()+1
-			return false
-		}
-		at.left, at.rowed = left, true
-	}
-	return true
+	return line, true
 }

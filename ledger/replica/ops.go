@@ -102,7 +102,7 @@ type entry struct {
 	backed    bool          // some witness voted for it
 	exact     bool          // its votes must be counted one by one: see bundle
 	left      ledger.Amount // what it leaves in its lane at least, once rowed
-	rowed     bool          // found to fit behind those before it: see inRow
+	rowed     uint64        // the same when it was last found to fit behind those before it: see inRow
 	unfit     uint64        // 1 + State.Applied when it was last found not to
 	lawful    bool          // found allowed by itself once, and so for any witness: see judge
 	certified bool

@@ -357,7 +357,7 @@ func TestNextFrame(t *testing.T) {
 		t.Fatalf("votes after a restart: %v", got)
 	}
 	for w := range 3 {
-		again.AddFrame(frame(g, uint16(w), nil, first.ID()))
+		again.AddFrame(frame(g, uint16(w+1), nil, first.ID()))
 	}
 	again.AddOp(poor)
 	again.AddOp(second)

@@ -11,7 +11,7 @@ const choicesMax = 4096
 
 // HasVotes reports whether NextFrame would vote for something.
 func (r *Replica) HasVotes() bool {
-	if !r.voting || r.unknown > 0 || r.quiet {
+	if !r.speaks() || r.unknown > 0 || r.quiet {
 		return false
 	}
 	if len(r.choose(1)) > 0 {
@@ -23,10 +23,16 @@ func (r *Replica) HasVotes() bool {
 
 // HasNews reports whether NextFrame would tell of votes of others that came since
 // the witness's last frame.
-func (r *Replica) HasNews() bool { return r.voting && r.unseen }
+func (r *Replica) HasNews() bool { return r.speaks() && r.unseen }
+
+// speaks reports whether self is a witness that may make frames. One whose chain forks
+// has lost what it said in a former life: it does not know what it has voted for, and
+// says nothing more.
+func (r *Replica) speaks() bool { return r.voting && len(r.witnesses[r.self].forks) == 0 }
 
 // NextFrame returns the next frame of this replica's own witness, unsigned, and nil
-// when there is nothing to tell or the witness has said enough in this slot. It
+// when there is nothing to tell, the witness has said enough in this slot, or its chain
+// forks. It
 // votes for what an honest witness may vote for: operations that are next in their
 // lanes and applicable, or follow such a one that the witness voted for, in places
 // where it has not voted. It votes for none while one that it once voted for is
@@ -36,6 +42,9 @@ func (r *Replica) HasNews() bool { return r.voting && r.unseen }
 func (r *Replica) NextFrame(slot ledger.Slot) *Frame {
 	if !r.voting {
 		panic("replica: next frame of a replica that is no witness")
+	}
+	if !r.speaks() {
+		return nil
 	}
 	f := &Frame{Chain: r.state.Chain(), Epoch: r.state.Epoch(), Witness: r.self, Seq: 1, Slot: slot}
 	if chain := r.witnesses[r.self].chain; len(chain) > 0 {
@@ -53,10 +62,6 @@ func (r *Replica) NextFrame(slot ledger.Slot) *Frame {
 		return nil
 	}
 	f.sort()
-	if len(r.witnesses[r.self].forks) > 0 && !r.tellsMore(f) { // what a forgotten life has told
-		r.unseen = false
-		return nil
-	}
 	return f
 }
 

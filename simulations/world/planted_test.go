@@ -51,14 +51,6 @@ var plantedBugs = []planted{
 			Forget: func(r machine.Record) bool { return r.Kind == machine.RecordFrame },
 		})}
 	}},
-	{"everybody forgets everything, again and again", check.Rivals, 100, func(seed uint64) simulations.Storm {
-		flaws := everyProvider(world.Flaw{Forget: everything})
-		flaws[simulations.Client] = world.Flaw{Forget: everything}
-		return simulations.Storm{
-			Seed: seed, Climate: crashes(), Flaws: flaws, Bound: 40 * time.Second,
-			Ignore: []check.Oracle{check.Memory, check.Accused},
-		}
-	}},
 	{"a node hears no frames after the storm", check.Agreement, 20, func(seed uint64) simulations.Storm {
 		deaf := func(at time.Duration, ev machine.Event) bool {
 			return at > 15*time.Second && carries(ev, wire.KindFrame, wire.KindItems)
@@ -110,9 +102,6 @@ func TestHarsherClimates(t *testing.T) {
 		})
 	}
 }
-
-// everything names every record.
-func everything(machine.Record) bool { return true }
 
 // anything accepts every signature.
 func anything(p2p.PeerID, p2p.Digest, p2p.Signature) bool { return true }
