@@ -129,8 +129,23 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 	if known.held() {
 		return Known
 	}
-	outcome, entries := Added, make([]*entry, len(ids))
-	news, loose := 0, true
+	entries, loose, outcome := r.bringAll(b, items, ids, known != nil)
+	if outcome != Refused && (known != nil || loose) {
+		r.register(id, known, entries)
+	}
+	r.fold()
+	r.judge()
+	return outcome
+}
+
+// bringAll holds the operations of a bundle. The bundle is loose when it is no mix of
+// what other bundles hold, of which anybody could make any number: when half of it is
+// new, or no other bundle holds any of it, as with an author's own.
+func (r *Replica) bringAll(
+	b *Bundle, items []*ledger.Item, ids []ledger.OpID, voted bool,
+) (entries []*entry, loose bool, outcome Outcome) {
+	outcome, entries, loose = Added, make([]*entry, len(ids)), true
+	news := 0
 	for i := range ids {
 		e := r.entries[ids[i]]
 		loose = loose && (e == nil || e.item == nil || e.pending && len(e.in) == 0)
@@ -140,24 +155,17 @@ func (r *Replica) AddBundle(b *Bundle, items []*ledger.Item) Outcome {
 				continue
 			}
 			news++
-			outcome = worse(outcome, r.bring(items[i], e, known != nil))
+			outcome = worse(outcome, r.bring(items[i], e, voted))
 			e = r.entries[ids[i]]
 		}
 		entries[i] = e
 	}
 	for i, e := range entries {
-		if outcome != Refused && r.entries[ids[i]] != e {
+		if e == nil || r.entries[ids[i]] != e {
 			outcome = Refused // a later one has taken the room of this one
 		}
 	}
-	// A bundle of what other bundles hold would let anybody fill the memory by mixing. One
-	// of what no bundle holds is an author's own, or came after its operations.
-	if outcome != Refused && (known != nil || loose || 2*news >= len(ids)) {
-		r.register(id, known, entries)
-	}
-	r.fold()
-	r.judge()
-	return outcome
+	return entries, loose || 2*news >= len(b.Ops), outcome
 }
 
 // bring holds an operation of a bundle, if there is room or somebody voted for it.

@@ -387,8 +387,10 @@ func (r *Replica) leaves(w *witness) []*link {
 	}
 	var out []*link
 	told := map[p2p.Digest]bool{} // a frame after it has votes
-	for seq := len(w.chain); seq > 0 && seq >= int(w.forks[0]); seq-- {
+	common := false               // a frame with votes before the first fork
+	for seq := len(w.chain); seq > 0 && !common; seq-- {
 		for _, l := range byID(w.chain[seq-1]) {
+			common = common || seq < int(w.forks[0]) && l.frame.votes()
 			if l.frame.votes() && !told[l.id] {
 				out = append(out, l)
 			}

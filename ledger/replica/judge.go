@@ -26,6 +26,9 @@ func (r *Replica) judge() {
 		}
 		return
 	}
+	if len(r.unjudged) > 0 {
+		r.judgings++
+	}
 	for _, l := range r.unjudged {
 		if r.halted > 0 {
 			break // what was applied once may not be now
@@ -98,13 +101,13 @@ func (r *Replica) allowed(w uint16, e *entry) bool {
 // at least is kept, so that a long row is looked at once. More may have come since: a no
 // counts only where all of it is of now.
 func (r *Replica) inRow(e *entry) bool {
-	now := r.state.Applied() + 1
+	now := r.judgings
 	return r.fits(e, 1) || r.fits(e, now)
 }
 
-// fits is inRow by what is known since some version of the state.
+// fits is inRow by what is known since a call of judge.
 func (r *Replica) fits(e *entry, since uint64) bool {
-	now := r.state.Applied() + 1
+	now := r.judgings
 	line, ok := r.upTo(e, since, now) // those whose place is not known, the last first
 	for _, at := range slices.Backward(line) {
 		if !ok {
@@ -137,7 +140,7 @@ func (r *Replica) fits(e *entry, since uint64) bool {
 }
 
 // upTo returns the operations from e back to the first whose place in the row is known
-// since a version of the state, or to the lane's head; false when there is no row.
+// since a call of judge, or to the lane's head; false when there is no row.
 func (r *Replica) upTo(e *entry, since, now uint64) (line []*entry, ok bool) {
 	l := e.at.lane
 	for at := e; at.rowed < since; {

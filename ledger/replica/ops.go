@@ -102,8 +102,8 @@ type entry struct {
 	backed    bool          // some witness voted for it
 	exact     bool          // its votes must be counted one by one: see bundle
 	left      ledger.Amount // what it leaves in its lane at least, once rowed
-	rowed     uint64        // the same when it was last found to fit behind those before it: see inRow
-	unfit     uint64        // 1 + State.Applied when it was last found not to
+	rowed     uint64        // call of judge that last found it to fit behind those before it: see inRow
+	unfit     uint64        // call of judge that found it not to
 	lawful    bool          // found allowed by itself once, and so for any witness: see judge
 	certified bool
 	applied   bool

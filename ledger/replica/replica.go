@@ -112,6 +112,7 @@ type Replica struct {
 	frames    map[p2p.Digest]*link
 	parked    map[p2p.Digest]*link
 	waits     map[p2p.Digest][]*link // parked frames, by each frame that they wait for
+	judgings  uint64                 // calls of judge that looked at frames
 	unjudged  []*link                // frames whose votes were not looked at yet
 
 	entries     map[ledger.OpID]*entry

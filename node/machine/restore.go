@@ -180,7 +180,13 @@ func (m *Machine) rememberFrames(p *past) error {
 			m.replica.AddBundle(p.bundles[id], items)
 		}
 	}
-	for _, f := range p.frames { // before those that nobody has voted for
+	return m.rememberVoted(p)
+}
+
+// rememberVoted adds the operations that frames vote for by themselves: they come before
+// those that nobody has voted for.
+func (m *Machine) rememberVoted(p *past) error {
+	for _, f := range p.frames {
 		for _, id := range f.Votes {
 			op := p.ops[id]
 			if op == nil {
