@@ -159,6 +159,10 @@ func wantBooks(t *testing.T, c *rig, providers []*rig, j *api.Job) {
 		s.Bonded != 3000*ledger.Token {
 		t.Errorf("supply %+v", s)
 	}
+	until(t, "all offers", func() bool { // one that came before its device was certified here comes again
+		st, err := c.Status(t.Context())
+		return err != nil || st.Offers == len(providers)
+	})
 	st, err := c.Status(t.Context())
 	if err != nil || st.Role != api.RoleLight || st.Self != self || st.Reached != 3 ||
 		st.Balance != l.Account.Balance || st.Offers != 3 || st.Jobs != 1 || st.Version != "test" ||
