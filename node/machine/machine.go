@@ -42,6 +42,7 @@ type Machine struct {
 	leases  *market.Contract
 	proofs  *proofs.Contract
 	book    *market.Book
+	early   map[p2p.PeerID]market.Offer // by provider, of devices that are not registered here
 	peers   map[p2p.PeerID]bool
 
 	inbox     inbox // what others have sent for the replica
@@ -86,6 +87,7 @@ func New(cfg Config, saved Snapshot) (*Machine, error) {
 		network:   g.Network(),
 		witness:   slices.IndexFunc(g.Ledger.Witnesses, func(w ledger.Witness) bool { return w.Account == cfg.Self }),
 		book:      market.NewBook(market.BookLimits{}),
+		early:     make(map[p2p.PeerID]market.Offer),
 		peers:     make(map[p2p.PeerID]bool),
 		inbox:     newInbox(),
 		lanes:     make(map[ledger.Lane]*lane),
@@ -277,6 +279,7 @@ func (m *Machine) applied(op *ledger.Op) {
 	delete(m.wallet.byOp, id)
 	switch op.Kind {
 	case ledger.KindDeviceRegister:
+		m.registered(op.Account)
 		if op.Account == m.cfg.Self {
 			soonest(&m.due.offer, m.now)
 		}

@@ -23,10 +23,25 @@ func (m *Machine) takeOffer(o market.Offer) {
 		return
 	}
 	if d, registered := m.replica.State().Device(o.Provider, o.Class); !registered || d.Retired() {
+		if _, there := m.early[o.Provider]; there || len(m.early) < earlyMax {
+			m.early[o.Provider] = o
+		}
 		return // a name costs nothing, a device on the ledger does
 	}
 	if m.book.Put(m.now.UnixMilli(), o) && len(m.jobs) > 0 {
 		soonest(&m.due.buy, m.now)
+	}
+}
+
+// earlyMax bounds the offers that are kept aside because their device is not registered
+// here yet: a provider offers as soon as it has seen its own registration applied.
+const earlyMax = 256
+
+// registered takes the offer that came before its device was registered.
+func (m *Machine) registered(provider p2p.PeerID) {
+	if o, ok := m.early[provider]; ok {
+		delete(m.early, provider)
+		m.takeOffer(o)
 	}
 }
 
