@@ -74,7 +74,8 @@ type flight struct {
 // A source is a peer of which something is in the inbox, or the gossip of all.
 type source struct {
 	held int  // room that it takes in the inbox
-	news bool // it brought frames that were new
+	news bool // it brought frames or bundles that were new
+	more bool // it brought anything that was new
 }
 
 func newInbox() inbox {
@@ -251,9 +252,10 @@ func (m *Machine) admit() {
 	for room := addMax; m.inbox.ready > 0 && room > 0; {
 		a, s, last := m.inbox.take()
 		room -= a.weight()
-		s.news = m.add(&a) || s.news
+		more, news := m.add(&a)
+		s.more, s.news = s.more || more, s.news || news
 		if last && !a.from.IsZero() {
-			m.drained(a.from, s.news)
+			m.drained(a.from, s)
 		}
 	}
 	if m.inbox.ready > 0 {
@@ -261,8 +263,9 @@ func (m *Machine) admit() {
 	}
 }
 
-// add adds what was verified, and reports whether a witness's frames go further now.
-func (m *Machine) add(a *letter) (news bool) {
+// add adds what was verified, and reports whether that brought anything, and whether it
+// brought what makes other frames worth asking for.
+func (m *Machine) add(a *letter) (more, news bool) {
 	switch {
 	case a.frame != nil:
 		out := replica.Refused
@@ -270,33 +273,38 @@ func (m *Machine) add(a *letter) (news bool) {
 			out = m.replica.AddFrame(a.frame)
 		}
 		m.frameTaken(out)
-		return out == replica.Added || out == replica.Parked
+		news = out == replica.Added || out == replica.Parked
+		return news || out == replica.Equivocation, news
 	case a.charge != nil:
 		m.accusationTaken(a)
-		return false
+		return false, false
 	case a.bundle != nil:
 		out := replica.Refused
 		if a.ok {
 			out = m.replica.AddBundle(a.bundle, a.items)
 		}
 		m.bundleTaken(a.from, out)
-		return out == replica.Added
+		return out == replica.Added || out == replica.Equivocation, out == replica.Added
 	default:
 		out, r := replica.Refused, ledger.BadSignature
 		if a.ok {
 			out, r = m.replica.AddItem(a.items[0])
 		}
 		m.opTaken(a.items[0].Op, out, r)
-		return false
+		return out == replica.Added || out == replica.Equivocation, false
 	}
 }
 
-// drained asks a peer for more once all that it sent is added.
-func (m *Machine) drained(from p2p.PeerID, news bool) {
-	if news {
+// drained asks a peer for more once all that it sent is added, if that brought anything.
+// Were it asked whatever it sends, a peer that answers with junk would never be left
+// alone: the next Sync asks, and somebody else.
+func (m *Machine) drained(from p2p.PeerID, s *source) {
+	if s.news {
 		m.sendHeads(from)
 	}
-	m.sendWant(from)
+	if s.more {
+		m.sendWant(from)
+	}
 }
 
 // opTaken notes what became of an operation.

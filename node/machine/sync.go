@@ -206,10 +206,6 @@ func (m *Machine) items(from p2p.PeerID, all items) {
 	for _, f := range all.frames {
 		m.takeFrame(from, f)
 	}
-	// Nothing of it is to be added, and nothing was dropped, which it would send again.
-	if m.inbox.sources[from] == nil && m.inbox.load < m.cfg.Limits.Inbox {
-		m.drained(from, false)
-	}
 }
 
 // A want asks for operations, bundles and frames.
