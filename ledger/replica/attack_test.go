@@ -254,6 +254,32 @@ func TestFinalAfterSecondVote(t *testing.T) {
 	}
 }
 
+// [LED-114] A hostile witness votes for one of two rivals, and for what follows the other,
+// never for the other. Both are certified, and it is named, whatever came first.
+func TestVoteForWhatFollows(t *testing.T) {
+	g := newGenesis(3, 3, 4)
+	x := transfer(who('a'), 1, ledger.OpID{}, who('b'), 900)
+	y := transfer(who('a'), 1, ledger.OpID{}, who('c'), 900)
+	y2 := transfer(who('a'), 2, y.ID(), who('c'), 5)
+	first := frame(g, 2, nil, x.ID())
+	all := []any{
+		x, y, y2, frame(g, 0, nil, x.ID()), frame(g, 1, nil, y.ID(), y2.ID()), first, frame(g, 2, first, y2.ID()),
+	}
+	for turn := range all {
+		r := newReplica(t, g, -1)
+		for i := range 2 * len(all) {
+			add(t, r, all[(turn+i)%len(all)])
+		}
+		named := map[Offence]ledger.Account{}
+		for _, ev := range r.Evidence() {
+			named[ev.Offence] = ev.Account
+		}
+		if named[DoubleCertificate] != who('a') || named[InvalidVote] != g.Witnesses[2].Account {
+			t.Errorf("turn %d: evidence %v", turn, r.Evidence())
+		}
+	}
+}
+
 // An honest witness counts a third side, has two others to tell of first, and is accused.
 func TestHonestAccused(t *testing.T) {
 	g := newGenesis(1, 1, 1, 1) // 0 and 1 and 2 honest, 3 hostile

@@ -144,6 +144,9 @@ func (r *Replica) rivals(p *place, e *entry) {
 // for what rests on a rival of its own vote is not in conflict with itself, once the
 // rival is certified; before that see InvalidVote.
 func (r *Replica) dispute(l *lane) {
+	if l.doubled > 0 {
+		r.suspect(l)
+	}
 	for _, p := range l.rivalry {
 		for i, e := range p.rivals {
 			for _, o := range p.rivals[:i] {

@@ -78,6 +78,10 @@ func (r *Replica) certify(e *entry) {
 		Offence: DoubleCertificate, Account: p.lane.key.account, Lane: p.lane.key.lane, Seq: p.seq,
 		First: [32]byte(p.rivals[0].id), Second: [32]byte(e.id),
 	})
+	if l := p.lane; l.doubled == 0 || p.seq < l.doubled {
+		l.doubled = p.seq
+	}
+	r.suspect(p.lane)
 }
 
 // fold applies certified operations until no more can be. The outcome does not

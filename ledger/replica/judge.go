@@ -20,6 +20,7 @@ const unjudgedMax = 4096
 // allowed here was against the rules there, too. It must not look while operations
 // are missing: they are part of what the witness may have known.
 func (r *Replica) judge() {
+	r.question()
 	if len(r.missing) > 0 || len(r.absent) > 0 {
 		if extra := len(r.unjudged) - unjudgedMax; extra > 0 {
 			r.unjudged = slices.Delete(r.unjudged, 0, extra)
@@ -64,10 +65,15 @@ func (r *Replica) judgeVote(l *link, e *entry) {
 	if e.certified || e.lawful || r.allowed(w, e) {
 		return
 	}
+	r.accuseVote(l, e)
+}
+
+// accuseVote accuses the witness of a frame of its vote for an operation.
+func (r *Replica) accuseVote(l *link, e *entry) {
 	key := e.at.lane.key
 	r.accuse(Evidence{
-		Offence: InvalidVote, Account: r.cfg.Genesis.Witnesses[w].Account, Owner: key.account, Lane: key.lane,
-		Seq: e.at.seq, First: l.id, Second: [32]byte(e.id),
+		Offence: InvalidVote, Account: r.cfg.Genesis.Witnesses[l.frame.Witness].Account, Owner: key.account,
+		Lane: key.lane, Seq: e.at.seq, First: l.id, Second: [32]byte(e.id),
 	})
 }
 

@@ -23,6 +23,7 @@ type lane struct {
 	open    bool     // in Replica.open
 	checked uint64   // 1 + State.Applied when nothing in it was last found votable
 	rivalry []*place // those with two operations, or that had
+	doubled uint64   // first place with two certificates, 0 for none
 }
 
 // An owner is what a replica holds of an account.

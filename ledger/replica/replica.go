@@ -113,6 +113,7 @@ type Replica struct {
 	parked    map[p2p.Digest]*link
 	waits     map[p2p.Digest][]*link // parked frames, by each frame that they wait for
 	judgings  uint64                 // calls of judge that looked at frames
+	suspects  []*lane                // see guilt
 	unjudged  []*link                // frames whose votes were not looked at yet
 
 	entries     map[ledger.OpID]*entry

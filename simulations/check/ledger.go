@@ -101,7 +101,8 @@ func (c *Checker) named(node int, m *machine.Machine, say complain) {
 		guilty := make(map[p2p.PeerID]bool)
 		for _, o := range all {
 			if o.Offence == replica.FrameFork ||
-				o.Offence == replica.VoteConflict && o.Owner == ev.Account && o.Lane == ev.Lane {
+				(o.Offence == replica.VoteConflict || o.Offence == replica.InvalidVote) &&
+					o.Owner == ev.Account && o.Lane == ev.Lane {
 				guilty[o.Account] = true
 			}
 		}
