@@ -93,6 +93,9 @@ func TestBundleVotes(t *testing.T) {
 				}
 			}
 			if late == 1 {
+				if got := r.Withholding(); len(got) == 0 || got[0] != 0 {
+					t.Errorf("%s: withheld by %v", tt.name, got)
+				}
 				if got := r.Absent(9); !slices.Equal(got, []BundleID{b.ID()}) {
 					t.Errorf("%s: absent %v", tt.name, got)
 				}

@@ -65,11 +65,28 @@ func (r *Replica) guiltOf(e, prev *entry) {
 	}
 }
 
+// Withholding returns the witnesses that voted for a bundle that is not here. Who goes on
+// for long has voted for what it does not serve, or made up, and hides what else it voted
+// for; that is no proof of anything.
+func (r *Replica) Withholding() []uint16 {
+	var set voterSet
+	for _, b := range r.absent { // order-free: a set
+		set.join(b.tally.voters)
+	}
+	var out []uint16
+	for w := range uint16(len(r.witnesses)) {
+		if set.has(w) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
 // hidden returns the witnesses of whom it is not known what they have voted for, because
 // they fork or a bundle is not here.
 func (r *Replica) hidden() (set voterSet) {
-	for _, b := range r.absent { // order-free: a set
-		set.join(b.tally.voters)
+	for _, w := range r.Withholding() {
+		set.add(w)
 	}
 	for w := range r.witnesses {
 		if len(r.witnesses[w].forks) > 0 {

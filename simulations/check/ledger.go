@@ -106,6 +106,9 @@ func (c *Checker) named(node int, m *machine.Machine, say complain) {
 				guilty[o.Account] = true
 			}
 		}
+		for _, w := range m.Replica().Withholding() { // not proven, but seen by everybody
+			guilty[c.cfg.Genesis.Ledger.Witnesses[w].Account] = true
+		}
 		var stake ledger.Amount
 		for _, w := range c.cfg.Genesis.Ledger.Witnesses {
 			if guilty[w.Account] {
