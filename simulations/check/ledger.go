@@ -90,6 +90,30 @@ func (c *Checker) kept(node int, m *machine.Machine, owed []*ledger.Op, say comp
 	}
 }
 
+// guiltyOf returns the stake of the witnesses that evidence names for two certificates.
+// Those who hide behind a bundle that nobody can get count too: it is no proof, but
+// everybody sees it.
+func (c *Checker) guiltyOf(m *machine.Machine, double *replica.Evidence) (stake ledger.Amount) {
+	witnesses := c.cfg.Genesis.Ledger.Witnesses
+	guilty := make(map[p2p.PeerID]bool)
+	for _, ev := range m.Replica().Evidence() {
+		ofLane := ev.Owner == double.Account && ev.Lane == double.Lane
+		if ev.Offence == replica.FrameFork ||
+			ofLane && (ev.Offence == replica.VoteConflict || ev.Offence == replica.InvalidVote) {
+			guilty[ev.Account] = true
+		}
+	}
+	for _, w := range m.Replica().Withholding() {
+		guilty[witnesses[w].Account] = true
+	}
+	for _, w := range witnesses {
+		if guilty[w.Account] {
+			stake += w.Stake
+		}
+	}
+	return stake
+}
+
 // named checks that the guilty of every two certificates are known: the voters of both
 // are more than a third of the stake.
 func (c *Checker) named(node int, m *machine.Machine, say complain) {
@@ -98,23 +122,7 @@ func (c *Checker) named(node int, m *machine.Machine, say complain) {
 		if ev.Offence != replica.DoubleCertificate {
 			continue
 		}
-		guilty := make(map[p2p.PeerID]bool)
-		for _, o := range all {
-			if o.Offence == replica.FrameFork ||
-				(o.Offence == replica.VoteConflict || o.Offence == replica.InvalidVote) &&
-					o.Owner == ev.Account && o.Lane == ev.Lane {
-				guilty[o.Account] = true
-			}
-		}
-		for _, w := range m.Replica().Withholding() { // not proven, but seen by everybody
-			guilty[c.cfg.Genesis.Ledger.Witnesses[w].Account] = true
-		}
-		var stake ledger.Amount
-		for _, w := range c.cfg.Genesis.Ledger.Witnesses {
-			if guilty[w.Account] {
-				stake += w.Stake
-			}
-		}
+		stake := c.guiltyOf(m, &ev)
 		if total := c.cfg.Genesis.Ledger.Stake(); 3*stake <= total {
 			say(Guilt, node, "%s lane %d number %d has two certificates, evidence names %d of %d stake",
 				ev.Account.Short(), ev.Lane, ev.Seq, stake, total)
