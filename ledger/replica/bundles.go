@@ -300,7 +300,7 @@ func (r *Replica) voteOne(w uint16, id ledger.OpID, l *link) {
 		e.single, e.first = &tally{}, l
 		if e.item == nil {
 			e.sponsor = w
-			r.missing[id] = e
+			r.miss(e)
 			r.witnesses[w].unknown++
 		}
 		if len(e.in) > 0 {
@@ -340,6 +340,7 @@ func (r *Replica) voteBundle(w uint16, v *BundleVote, l *link) {
 	if b == nil {
 		b = &bundle{id: v.ID, sponsor: w}
 		r.bundles[v.ID] = b
+		r.askingBundle.add(v.ID, len(r.absent), r.lacksBundle)
 		r.absent[v.ID] = b
 		r.witnesses[w].unknown++
 	}

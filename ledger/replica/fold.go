@@ -40,7 +40,7 @@ func (r *Replica) before(e *entry) *entry {
 	if e.last == nil {
 		e.last = &entry{id: op.Prev}
 		r.entries[op.Prev] = e.last
-		r.missing[op.Prev] = e.last
+		r.miss(e.last)
 	}
 	if last := e.last; last.item != nil && last.at.lane == e.at.lane && last.at.seq+1 == e.at.seq {
 		return last

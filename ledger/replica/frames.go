@@ -117,6 +117,9 @@ func (r *Replica) Recall(f *Frame) Outcome {
 func (r *Replica) park(l *link, lacks []p2p.Digest) {
 	r.parked[l.id] = l
 	for _, lack := range lacks {
+		if r.waits[lack] == nil {
+			r.lacking.add(lack, len(r.waits), r.waitsFor)
+		}
 		r.waits[lack] = append(r.waits[lack], l)
 	}
 	r.witnesses[l.frame.Witness].parked++

@@ -116,18 +116,19 @@ type Replica struct {
 	suspects  []*lane                // see guilt
 	unjudged  []*link                // frames whose votes were not looked at yet
 
-	entries     map[ledger.OpID]*entry
-	bundles     map[BundleID]*bundle
-	owners      map[ledger.Account]*owner
-	strays      []*entry // pending operations without a vote, and some that were
-	pending     int      // operations held, not certified, place not taken
-	unvoted     int      // of pending, by strangers and without a vote
-	missing     map[ledger.OpID]*entry
-	absent      map[BundleID]*bundle
-	asked       ledger.OpID // the last that Missing returned
-	askedBundle BundleID    // the last that Absent returned
-	askedFrame  p2p.Digest  // the last that Lacking returned
-	keeps       []BundleID  // held and voted for, since TakeKept
+	entries map[ledger.OpID]*entry
+	bundles map[BundleID]*bundle
+	owners  map[ledger.Account]*owner
+	strays  []*entry // pending operations without a vote, and some that were
+	pending int      // operations held, not certified, place not taken
+	unvoted int      // of pending, by strangers and without a vote
+	missing map[ledger.OpID]*entry
+	absent  map[BundleID]*bundle
+	keeps   []BundleID // held and voted for, since TakeKept
+
+	asking       turns[ledger.OpID] // of missing
+	askingBundle turns[BundleID]    // of absent
+	lacking      turns[p2p.Digest]  // of waits
 
 	floor     *ledger.Op // no stray pays a lower fee a byte; nil: nobody has looked
 	packed    uint64     // 1 + State.Applied when evict last found nothing

@@ -21,25 +21,29 @@ func (r *Replica) Heads() []uint32 {
 
 // Lacking returns at most limit ids of frames that parked ones wait for and that Heads
 // do not ask for, because another frame of their place is held: sides of forks, and what
-// does not exist. Like Missing it goes on where the last call ended.
+// does not exist. Like Missing it goes on where the last call ended. It looks at so many
+// others at most; the next call goes on.
 func (r *Replica) Lacking(limit int) []p2p.Digest {
-	ids := slices.DeleteFunc(sortedKeys(r.waits, compareDigests), func(id p2p.Digest) bool {
-		if r.parked[id] != nil {
-			return true
-		}
-		f := r.waits[id][0].frame
-		witness, seq := f.Witness, f.Seq-1
-		if id != f.Prev {
-			at := slices.IndexFunc(f.Seen, func(s Seen) bool { return s.ID == id })
-			witness, seq = f.Seen[at].Witness, f.Seen[at].Seq
-		}
-		return int(seq) > len(r.witnesses[witness].chain)
-	})
-	return inTurn(ids, limit, &r.askedFrame, compareDigests)
+	return r.lacking.take(limit, r.waitsFor, r.lacksSide)
 }
 
-// compareDigests orders digests by their bytes.
-func compareDigests(a, b p2p.Digest) int { return p2p.PeerID(a).Compare(p2p.PeerID(b)) }
+// waitsFor reports whether parked frames wait for the named one.
+func (r *Replica) waitsFor(id p2p.Digest) bool { return r.waits[id] != nil }
+
+// lacksSide reports whether a frame that others wait for is not here, and Heads do not ask
+// for it.
+func (r *Replica) lacksSide(id p2p.Digest) bool {
+	if r.parked[id] != nil {
+		return false
+	}
+	f := r.waits[id][0].frame
+	witness, seq := f.Witness, f.Seq-1
+	if id != f.Prev {
+		at := slices.IndexFunc(f.Seen, func(s Seen) bool { return s.ID == id })
+		witness, seq = f.Seen[at].Witness, f.Seen[at].Seq
+	}
+	return int(seq) <= len(r.witnesses[witness].chain)
+}
 
 // Frame returns a frame that is held, and not parked.
 func (r *Replica) Frame(id p2p.Digest) (*Frame, bool) {
@@ -144,29 +148,30 @@ func (r *Replica) Brought(f *Frame) (ops []*ledger.Op, bundles []*Bundle) {
 }
 
 // Missing returns at most limit ids of operations that were voted for and are not
-// held, in order of ids. It goes on where the last call ended, and round again, so
-// that made-up ids do not keep the others from being asked for.
-func (r *Replica) Missing(limit int) []ledger.OpID {
-	return inTurn(sortedKeys(r.missing, ledger.OpID.Compare), limit, &r.asked, ledger.OpID.Compare)
-}
+// held, in the order in which they came to be missing. It goes on where the last call
+// ended, and round again, so that made-up ids do not keep the others from being asked for.
+func (r *Replica) Missing(limit int) []ledger.OpID { return r.asking.take(limit, r.misses, always) }
 
 // Absent is Missing for bundles.
 func (r *Replica) Absent(limit int) []BundleID {
-	return inTurn(sortedKeys(r.absent, BundleID.Compare), limit, &r.askedBundle, BundleID.Compare)
+	return r.askingBundle.take(limit, r.lacksBundle, always)
 }
 
-// inTurn returns at most limit ids after the last that was asked for, round again.
-func inTurn[K any](ids []K, limit int, asked *K, compare func(a, b K) int) []K {
-	if len(ids) == 0 || limit <= 0 {
-		return nil
+// misses reports whether an operation is missing.
+func (r *Replica) misses(id ledger.OpID) bool { return r.missing[id] != nil }
+
+// lacksBundle reports whether a bundle is absent.
+func (r *Replica) lacksBundle(id BundleID) bool { return r.absent[id] != nil }
+
+// always is true of all.
+func always[K any](K) bool { return true }
+
+// miss takes note that an operation is missing.
+func (r *Replica) miss(e *entry) {
+	if r.missing[e.id] == nil {
+		r.asking.add(e.id, len(r.missing), r.misses)
+		r.missing[e.id] = e
 	}
-	at, found := slices.BinarySearchFunc(ids, *asked, compare)
-	if found {
-		at++
-	}
-	out := slices.Concat(ids[at:], ids[:at])[:min(limit, len(ids))]
-	*asked = out[len(out)-1]
-	return out
 }
 
 // sortedKeys returns the keys of a map in order.
