@@ -337,10 +337,10 @@ func TestSeen(t *testing.T) {
 		t.Errorf("news of a frame without votes: %v", out)
 	}
 	last := first
-	for i := range int(r.framesPerSlot()) {
+	for i := range int(r.perSlot().frames) {
 		f := frame(g, 0, last, ledger.OpID{3, byte(i), byte(i >> 8)})
 		want := Added
-		if i == int(r.framesPerSlot())-1 {
+		if i == int(r.perSlot().frames)-1 {
 			want = Refused
 		}
 		if out := r.AddFrame(f); out != want {

@@ -12,7 +12,7 @@ type link struct {
 	id     p2p.Digest
 	frame  *Frame
 	order  int    // place in Replica.log
-	inSlot uint32 // frames of its chain up to it that name its slot
+	inSlot load   // of its chain up to it, all that names its slot
 }
 
 // A witness is what a replica holds of one witness.
@@ -248,18 +248,17 @@ func (r *Replica) precedes(a, b *link) bool {
 }
 
 // follows reports whether a frame fits those that it rests on, which are held, and
-// does not come too often: a witness makes at most Genesis.SlotMillis/20 + 8 frames
-// that name one slot.
+// does not come too often, or say too much: see load.
 func (r *Replica) follows(l *link) bool {
 	f := l.frame
-	l.inSlot = 1
+	l.inSlot = loadOf(f)
 	if f.Seq > 1 {
 		parent := r.frames[f.Prev]
 		if parent.frame.Witness != f.Witness || parent.frame.Seq+1 != f.Seq || parent.frame.Slot > f.Slot {
 			return false
 		}
 		if parent.frame.Slot == f.Slot {
-			l.inSlot = parent.inSlot + 1
+			l.inSlot = l.inSlot.plus(parent.inSlot)
 		}
 	}
 	for _, s := range f.Seen {
@@ -267,7 +266,7 @@ func (r *Replica) follows(l *link) bool {
 			return false
 		}
 	}
-	return l.inSlot <= r.framesPerSlot()
+	return l.inSlot.within(r.perSlot())
 }
 
 // tellsMore reports whether a frame that follows those it rests on says something

@@ -270,6 +270,3 @@ func (r *Replica) Waiting() int {
 	}
 	return n
 }
-
-// framesPerSlot is how many frames with one slot a witness's chain may have.
-func (r *Replica) framesPerSlot() uint32 { return r.cfg.Genesis.SlotMillis/20 + 8 }

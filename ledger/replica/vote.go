@@ -46,17 +46,21 @@ func (r *Replica) NextFrame(slot ledger.Slot) *Frame {
 	if !r.speaks() {
 		return nil
 	}
+	room := r.perSlot()
 	f := &Frame{Chain: r.state.Chain(), Epoch: r.state.Epoch(), Witness: r.self, Seq: 1, Slot: slot}
 	if chain := r.witnesses[r.self].chain; len(chain) > 0 {
 		last := chain[len(chain)-1][0]
 		f.Seq, f.Prev, f.Slot = last.frame.Seq+1, last.id, max(slot, last.frame.Slot)
-		if f.Slot == last.frame.Slot && last.inSlot >= r.framesPerSlot() {
+		if f.Slot == last.frame.Slot {
+			room = last.inSlot.left(room)
+		}
+		if room.frames == 0 {
 			return nil
 		}
 	}
 	seen, all := r.news()
 	if f.Seen = seen; all && r.unknown == 0 { // a vote that rests on what is not said looks like a wrong one
-		r.ballot(f)
+		r.ballot(f, int(min(room.votes, MaxVotes)), int(min(room.bundles, MaxBundles)))
 	}
 	if !f.votes() && len(f.Seen) == 0 {
 		return nil
@@ -138,9 +142,9 @@ func (r *Replica) extend(w *row, it *ledger.Item, voted bool) bool {
 	return true
 }
 
-// ballot puts votes into a frame: for bundles where most of one is chosen, else one
-// by one.
-func (r *Replica) ballot(f *Frame) {
+// ballot puts votes into a frame, so many at most: for bundles where most of one is
+// chosen, else one by one.
+func (r *Replica) ballot(f *Frame, votes, bundles int) {
 	r.round++
 	chosen := r.choose(choicesMax)
 	for _, e := range chosen {
@@ -153,14 +157,14 @@ func (r *Replica) ballot(f *Frame) {
 		}
 		for _, s := range e.in {
 			v, ok := r.bundleVote(s.bundle)
-			if ok && len(f.Bundles) < MaxBundles && rejects+len(v.Rejects) <= MaxRejects {
+			if ok && len(f.Bundles) < bundles && rejects+len(v.Rejects) <= MaxRejects {
 				rejects += len(v.Rejects)
 				f.Bundles = append(f.Bundles, v)
 				r.castAll(s.bundle, v.Rejects)
 				break
 			}
 		}
-		if e.cast != r.round && len(f.Votes) < MaxVotes && r.preceded(e) {
+		if e.cast != r.round && len(f.Votes) < votes && r.preceded(e) {
 			e.cast = r.round
 			f.Votes = append(f.Votes, e.id)
 		}
