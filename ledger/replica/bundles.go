@@ -308,6 +308,7 @@ func (r *Replica) voteOne(w uint16, id ledger.OpID, l *link) {
 		}
 	}
 	if !r.count(e.single, w, l.frame.Seq) {
+		r.repeat(l, ballot{id: id})
 		return
 	}
 	if e.item == nil {
@@ -348,6 +349,7 @@ func (r *Replica) voteBundle(w uint16, v *BundleVote, l *link) {
 		b.first = l
 	}
 	if !r.count(&b.tally, w, l.frame.Seq) {
+		r.repeat(l, ballot{id: v.ID, bundle: true})
 		r.voteMore(b, w, v, l)
 		return
 	}
@@ -381,6 +383,11 @@ func (r *Replica) voteMore(b *bundle, w uint16, v *BundleVote, l *link) {
 	}
 	b.rejects[w] = both
 	b.backed = false
+	for _, o := range r.witnesses[w].chain[b.tally.at[w]-1] {
+		if o != l && o.frame.votesOn(ballot{id: b.id, bundle: true}) {
+			r.witnesses[w].sayAgain(o, ballot{id: b.id, bundle: true})
+		}
+	}
 	b.tally.at[w] = l.frame.Seq // who has seen less need not hold all of it
 	if b.held() {
 		r.backAll(b, w)

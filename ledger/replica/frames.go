@@ -3,7 +3,6 @@ package replica
 import (
 	"slices"
 
-	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/p2p"
 )
 
@@ -11,26 +10,36 @@ import (
 type link struct {
 	id     p2p.Digest
 	frame  *Frame
-	order  int    // place in Replica.log
-	inSlot load   // of its chain up to it, all that names its slot
+	order  int  // place in Replica.log
+	inSlot load // of its chain up to it, all that names its slot
+
+	up, jump *link   // the one before it in its chain, and one further back; nil for the first
+	voted    *link   // last one with votes of its chain up to it
+	seen     []*link // what its chain up to it has seen: see Replica.write; nil elsewhere
 }
 
 // A witness is what a replica holds of one witness.
 type witness struct {
 	chain   [][]*link  // by sequence number from 1: one frame, or more that fork
-	last    *link      // last one with votes, while the chain does not fork
+	leaves  []*link    // last ones with votes, one for each side of a fork
 	seen    [][]*link  // by witness, the last frames that the chain has seen, while it does not fork
 	parked  int        // frames that wait for others
 	forks   []uint32   // places of chain with more than one frame, ascending
 	sides   p2p.Digest // of the frames at forks
 	turn    int        // calls of Resend
 	unknown int        // operations and bundles missing that it was the first to vote for
+
+	again map[ballot][]*link // by what they vote for, frames that the tally does not name: see repeat
 }
 
 // maxForks is how many frames of one place in a witness's chain are kept: two are
 // proof enough that the witness is hostile. More are kept only where frames of
 // others, which do not fork, rest on them.
 const maxForks = 2
+
+// maxForked is how many places of a chain may have more than one frame, with the same
+// exception: who has not told of all sides of a fork votes for nothing.
+const maxForked = 64
 
 // ScreenFrame says whether a frame is worth the work of verifying its signature, and
 // then what is to be verified, with the zero Outcome; else Known or Refused.
@@ -156,7 +165,8 @@ func (r *Replica) link(l *link) Outcome {
 	if int(f.Seq) <= len(w.chain) {
 		rivals = w.chain[f.Seq-1]
 	}
-	if len(rivals) >= maxForks || w.unknown+r.countUnknown(f) > r.cfg.Limits.Unknown {
+	forked := len(rivals) >= maxForks || len(rivals) == 1 && len(w.forks) >= maxForked
+	if forked || w.unknown+r.countUnknown(f) > r.cfg.Limits.Unknown {
 		if !r.recalls && !r.pinned(l.id) {
 			return Refused
 		}
@@ -165,6 +175,7 @@ func (r *Replica) link(l *link) Outcome {
 		w.chain = append(w.chain, nil) // the parent is held: exactly one is missing
 	}
 	w.chain[f.Seq-1] = append(rivals, l)
+	l.follow(r.frames[f.Prev])
 	l.order = len(r.log)
 	r.log = append(r.log, l)
 	r.frames[l.id] = l
@@ -203,11 +214,15 @@ func (r *Replica) countVotes(l *link) {
 func (r *Replica) take(w *witness, l *link) {
 	if len(w.forks) == 0 {
 		for _, s := range l.frame.Seen {
-			w.see(r.frames[s.ID], r)
+			if w.seen == nil {
+				w.seen = make([][]*link, len(r.witnesses))
+			}
+			w.seen[s.Witness] = r.see(w.seen[s.Witness], r.frames[s.ID])
 		}
-		if l.frame.votes() {
-			w.last = l
-		}
+	}
+	r.write(l)
+	if l.frame.votes() {
+		w.voteAt(l)
 	}
 	switch {
 	case r.voting && l.frame.Witness == r.self:
@@ -216,35 +231,6 @@ func (r *Replica) take(w *witness, l *link) {
 	case l.frame.votes():
 		r.unseen = true
 	}
-}
-
-// see takes note that the witness has seen a frame.
-func (w *witness) see(l *link, r *Replica) {
-	if w.seen == nil {
-		w.seen = make([][]*link, len(r.witnesses))
-	}
-	heads := w.seen[l.frame.Witness]
-	for i, h := range heads {
-		if r.precedes(h, l) {
-			heads[i] = l
-			return
-		}
-	}
-	w.seen[l.frame.Witness] = append(heads, l)
-}
-
-// precedes reports whether a is b, or before it in one chain.
-func (r *Replica) precedes(a, b *link) bool {
-	if a.frame.Witness != b.frame.Witness || a.frame.Seq > b.frame.Seq {
-		return false
-	}
-	if len(r.witnesses[a.frame.Witness].forks) == 0 {
-		return true
-	}
-	for b.frame.Seq > a.frame.Seq {
-		b = r.frames[b.frame.Prev]
-	}
-	return a == b
 }
 
 // follows reports whether a frame fits those that it rests on, which are held, and
@@ -295,26 +281,6 @@ func (r *Replica) tellsMore(f *Frame) bool {
 func (r *Replica) seenBy(heads []*link, s Seen) bool {
 	l := r.frames[s.ID]
 	return slices.ContainsFunc(heads, func(h *link) bool { return r.precedes(l, h) })
-}
-
-// newOnPath is tellsMore by a walk back through the chain.
-func (r *Replica) newOnPath(f *Frame) bool {
-	votes, bundles, seen := slices.Clone(f.Votes), slices.Clone(f.Bundles), slices.Clone(f.Seen)
-	for l := r.frames[f.Prev]; l != nil && len(votes)+len(bundles)+len(seen) > 0; l = r.frames[l.frame.Prev] {
-		votes = slices.DeleteFunc(votes, func(id ledger.OpID) bool {
-			_, there := slices.BinarySearchFunc(l.frame.Votes, id, ledger.OpID.Compare)
-			return there
-		})
-		bundles = slices.DeleteFunc(bundles, func(v BundleVote) bool {
-			return slices.ContainsFunc(l.frame.Bundles, func(o BundleVote) bool { return o.ID == v.ID })
-		})
-		seen = slices.DeleteFunc(seen, func(s Seen) bool {
-			return slices.ContainsFunc(l.frame.Seen, func(o Seen) bool {
-				return r.precedes(r.frames[s.ID], r.frames[o.ID])
-			})
-		})
-	}
-	return len(votes)+len(bundles)+len(seen) > 0
 }
 
 // pinned reports whether a parked frame of a witness that does not fork rests on the
@@ -378,33 +344,6 @@ func (w *witness) fork(seq uint32) {
 	w.sides = p2p.Digest{}
 }
 
-// leaves returns the last frames with votes of a witness, one for each side of a
-// fork, in order of their places.
-func (r *Replica) leaves(w *witness) []*link {
-	if len(w.forks) == 0 {
-		if w.last == nil {
-			return nil
-		}
-		return []*link{w.last}
-	}
-	var out []*link
-	told := map[p2p.Digest]bool{} // a frame after it has votes
-	common := false               // a frame with votes before the first fork
-	for seq := len(w.chain); seq > 0 && !common; seq-- {
-		for _, l := range byID(w.chain[seq-1]) {
-			common = common || seq < int(w.forks[0]) && l.frame.votes()
-			if l.frame.votes() && !told[l.id] {
-				out = append(out, l)
-			}
-			if l.frame.votes() || told[l.id] {
-				told[l.frame.Prev] = true
-			}
-		}
-	}
-	slices.Reverse(out)
-	return out
-}
-
 // news returns what self has not said yet that it has seen, at most two sides of each
 // witness, and whether that is all.
 func (r *Replica) news() (out []Seen, all bool) {
@@ -415,7 +354,7 @@ func (r *Replica) news() (out []Seen, all bool) {
 			continue
 		}
 		n := 0
-		for _, l := range r.leaves(&r.witnesses[i]) {
+		for _, l := range r.witnesses[i].leaves {
 			s := Seen{Witness: uint16(i), Seq: l.frame.Seq, ID: l.id}
 			if mine.seen != nil && r.seenBy(mine.seen[i], s) {
 				continue

@@ -41,7 +41,8 @@ func TestVotesPerSlot(t *testing.T) {
 			}
 			got, last = got.plus(loadOf(f)), f
 		}
-		if got.bundles > most.bundles || got.votes > most.votes || got.bundles < most.bundles-MaxBundles && got.votes < most.votes-MaxVotes {
+		over := got.bundles > most.bundles || got.votes > most.votes
+		if over || got.bundles < most.bundles-MaxBundles && got.votes < most.votes-MaxVotes {
 			t.Errorf("%s: %+v in a slot, want at most %+v and about as many", name, got, most)
 		}
 		f := draft(0, last)
