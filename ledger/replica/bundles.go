@@ -192,6 +192,7 @@ func (r *Replica) register(id BundleID, b *bundle, entries []*entry) {
 		r.bundles[id] = b
 	} else {
 		delete(r.absent, id)
+		r.heardAll(b)
 		r.witnesses[b.sponsor].unknown--
 		if r.voting && b.tally.voters.has(r.self) {
 			r.unknown--
@@ -298,6 +299,7 @@ func (r *Replica) voteOne(w uint16, id ledger.OpID, l *link) {
 	}
 	if e.single == nil {
 		e.single, e.first = &tally{}, l
+		r.polledOne.add(e, (*entry).certain)
 		if e.item == nil {
 			e.sponsor = w
 			r.miss(e)
@@ -437,6 +439,7 @@ func (r *Replica) keep(b *bundle) {
 		return
 	}
 	b.kept = true
+	r.polled.add(b, r.settled)
 	r.keeps = append(r.keeps, b.id)
 }
 

@@ -42,6 +42,7 @@ func (r *Replica) before(e *entry) *entry {
 		r.entries[op.Prev] = e.last
 		r.miss(e.last)
 	}
+	e.last.needed = e.last.item == nil
 	if last := e.last; last.item != nil && last.at.lane == e.at.lane && last.at.seq+1 == e.at.seq {
 		return last
 	}

@@ -29,6 +29,9 @@ type witness struct {
 	turn    int        // calls of Resend
 	unknown int        // operations and bundles missing that it was the first to vote for
 
+	charged int      // votes that wait to be judged
+	behind  []charge // of them, those that may go by an absent bundle
+
 	again map[ballot][]*link // by what they vote for, frames that the tally does not name: see repeat
 }
 

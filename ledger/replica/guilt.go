@@ -60,7 +60,7 @@ func (r *Replica) guiltOf(e, prev *entry) {
 		}
 		l := r.firstVote(uint16(w), e)
 		if l != nil && !r.knew(l, prev, hidden) {
-			r.accuseVote(l, e)
+			r.accuse(r.invalidVote(l, e))
 		}
 	}
 }
@@ -69,10 +69,7 @@ func (r *Replica) guiltOf(e, prev *entry) {
 // for long has voted for what it does not serve, or made up, and hides what else it voted
 // for; that is no proof of anything.
 func (r *Replica) Withholding() []uint16 {
-	var set voterSet
-	for _, b := range r.absent { // order-free: a set
-		set.join(b.tally.voters)
-	}
+	set := r.withholding()
 	var out []uint16
 	for w := range uint16(len(r.witnesses)) {
 		if set.has(w) {
@@ -82,12 +79,18 @@ func (r *Replica) Withholding() []uint16 {
 	return out
 }
 
+// withholding is Withholding as a set.
+func (r *Replica) withholding() (set voterSet) {
+	for _, b := range r.absent { // order-free: a set
+		set.join(b.tally.voters)
+	}
+	return set
+}
+
 // hidden returns the witnesses of whom it is not known what they have voted for, because
 // they fork or a bundle is not here.
 func (r *Replica) hidden() (set voterSet) {
-	for _, w := range r.Withholding() {
-		set.add(w)
-	}
+	set = r.withholding()
 	for w := range r.witnesses {
 		if len(r.witnesses[w].forks) > 0 {
 			set.add(uint16(w))

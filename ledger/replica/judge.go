@@ -6,75 +6,154 @@ import (
 	"github.com/pinfi/pinfi/ledger"
 )
 
-// unjudgedMax bounds the frames that wait to be judged, because operations are
-// missing.
-const unjudgedMax = 4096
+// unjudgedMax bounds the votes of one witness that wait to be judged; what is over is not.
+const unjudgedMax = 16384
 
-// judge looks at the votes of frames that came since the last call, and accuses the
-// witnesses that voted for what nothing allowed.
+// judgeMax bounds the votes that waited and are looked at again in one call.
+const judgeMax = 256
+
+// A charge is a vote that nothing here allows, and that waits to be judged.
+type charge struct {
+	l *link
+	e *entry
+}
+
+// judge looks at the votes that came since the last call, and at those for what came
+// since, and accuses the witnesses that voted for what nothing allowed.
 //
-// A frame is linked after all that its witness had seen, so this replica knows at
-// least as much as the witness did. What was allowed then is allowed now, since no
+// A frame is linked after all that its witness had seen, so this replica has counted all
+// votes that the witness had. What was allowed then is allowed now, since no
 // operation of another lane takes that away (see ledger.Contract), unless certified
 // rivals have taken something back. So a vote for what is next in its lane and not
-// allowed here was against the rules there, too. It must not look while operations
-// are missing: they are part of what the witness may have known.
+// allowed here was against the rules there, too; unless the witness held operations that
+// are not here, and went by them. See doubts and excused.
 func (r *Replica) judge() {
 	r.question()
-	if len(r.missing) > 0 || len(r.absent) > 0 {
-		if extra := len(r.unjudged) - unjudgedMax; extra > 0 {
-			r.unjudged = slices.Delete(r.unjudged, 0, extra)
-		}
+	if r.halted > 0 { // what was applied once may not be now
+		r.unjudged, r.came, r.cameIn, r.charges = nil, nil, nil, nil
 		return
 	}
-	if len(r.unjudged) > 0 {
-		r.judgings++
+	if len(r.unjudged)+len(r.came)+len(r.cameIn)+len(r.charges) == 0 {
+		return
+	}
+	r.judgings++
+	if len(r.charges) > 0 && !r.doubts() {
+		again := r.charges[:min(judgeMax, len(r.charges))]
+		r.charges = r.charges[len(again):]
+		for _, c := range again {
+			r.witnesses[c.l.frame.Witness].charged--
+			r.judgeVote(c.l, c.e)
+		}
+	}
+	for _, e := range r.came {
+		r.eachVote(e.single, ballot{id: e.id}, func(l *link) { r.judgeVote(l, e) })
+	}
+	for _, b := range r.cameIn {
+		on := ballot{id: b.id, bundle: true}
+		r.eachVote(&b.tally, on, func(l *link) {
+			at := slices.IndexFunc(l.frame.Bundles, func(v BundleVote) bool { return v.ID == b.id })
+			r.judgeBundle(l, b, l.frame.Bundles[at].Rejects)
+		})
 	}
 	for _, l := range r.unjudged {
-		if r.halted > 0 {
-			break // what was applied once may not be now
+		r.judgeFrame(l)
+	}
+	r.unjudged, r.came, r.cameIn = r.unjudged[:0], r.came[:0], r.cameIn[:0]
+}
+
+// eachVote calls a function for the frames that vote for something, but for those that say
+// what one before them in their chain says.
+func (r *Replica) eachVote(t *tally, b ballot, call func(*link)) {
+	for i := range r.witnesses {
+		w := &r.witnesses[i]
+		if !t.voters.has(uint16(i)) {
+			continue
 		}
-		for _, id := range l.frame.Votes {
-			r.judgeVote(l, r.entries[id])
+		for _, l := range w.chain[t.at[i]-1] {
+			if l.frame.votesOn(b) {
+				call(l)
+			}
 		}
-		for i := range l.frame.Bundles {
-			r.judgeBundle(l, &l.frame.Bundles[i])
+		for _, l := range w.again[b] {
+			call(l)
 		}
 	}
-	r.unjudged = nil
+}
+
+// judgeFrame judges the votes of a frame for what is here.
+func (r *Replica) judgeFrame(l *link) {
+	for _, id := range l.frame.Votes {
+		if e := r.entries[id]; e.item != nil {
+			r.judgeVote(l, e)
+		}
+	}
+	for i := range l.frame.Bundles {
+		v := &l.frame.Bundles[i]
+		if b := r.bundles[v.ID]; b.held() {
+			r.judgeBundle(l, b, v.Rejects)
+		}
+	}
 }
 
 // judgeBundle is judgeVote for the operations that a vote for a bundle is for.
-func (r *Replica) judgeBundle(l *link, v *BundleVote) {
-	b := r.bundles[v.ID]
+func (r *Replica) judgeBundle(l *link, b *bundle, rejects []uint16) {
 	if b.lawful {
 		return
 	}
 	b.lawful = true
 	for at, e := range b.ops {
-		if _, out := slices.BinarySearch(v.Rejects, uint16(at)); !out {
+		if _, out := slices.BinarySearch(rejects, uint16(at)); !out {
 			r.judgeVote(l, e)
 		}
 		b.lawful = b.lawful && (e.lawful || e.certified)
 	}
 }
 
-// judgeVote accuses a witness if it had no right to vote for an operation.
+// judgeVote accuses a witness if it had no right to vote for an operation, or leaves the
+// vote for later if it may have had it by what is not here.
 func (r *Replica) judgeVote(l *link, e *entry) {
 	w := l.frame.Witness
 	if e.certified || e.lawful || r.allowed(w, e) {
 		return
 	}
-	r.accuseVote(l, e)
+	ev := r.invalidVote(l, e)
+	if r.Knows(ev.ID()) {
+		return
+	}
+	if r.doubts() {
+		r.charge(&r.charges, l, e)
+		return
+	}
+	lost, hides := r.excused(w, e)
+	switch {
+	case hides:
+		r.charge(&r.witnesses[w].behind, l, e)
+	case lost != ledger.OpID{}:
+		list := r.restOn[lost]
+		if r.charge(&list, l, e); len(list) > 0 {
+			r.restOn[lost] = list
+		}
+	default:
+		r.accuse(ev)
+	}
 }
 
-// accuseVote accuses the witness of a frame of its vote for an operation.
-func (r *Replica) accuseVote(l *link, e *entry) {
+// charge keeps a vote to be judged later, if its witness has not too many of them.
+func (r *Replica) charge(list *[]charge, l *link, e *entry) {
+	w := &r.witnesses[l.frame.Witness]
+	if w.charged < unjudgedMax {
+		w.charged++
+		*list = append(*list, charge{l, e})
+	}
+}
+
+// invalidVote is evidence against the witness of a frame of its vote for an operation.
+func (r *Replica) invalidVote(l *link, e *entry) Evidence {
 	key := e.at.lane.key
-	r.accuse(Evidence{
+	return Evidence{
 		Offence: InvalidVote, Account: r.cfg.Genesis.Witnesses[l.frame.Witness].Account, Owner: key.account,
 		Lane: key.lane, Seq: e.at.seq, First: l.id, Second: [32]byte(e.id),
-	})
+	}
 }
 
 // allowed reports whether a witness may have had the right to vote for an operation

@@ -101,6 +101,7 @@ type entry struct {
 	sponsor   uint16        // witness whose vote made the entry, while it is missing
 	pending   bool          // held, not certified, place not taken
 	backed    bool          // some witness voted for it
+	needed    bool          // missing, and one that follows it is certified
 	exact     bool          // its votes must be counted one by one: see bundle
 	left      ledger.Amount // what it leaves in its lane at least, once rowed
 	rowed     uint64        // call of judge that last found it to fit behind those before it: see inRow
@@ -243,6 +244,7 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 	e.item = item
 	p := r.placeOf(item.Op)
 	e.at = p
+	r.heard(e)
 	// Most operations come when they can be applied: judge need not look at them again.
 	e.lawful = r.halted == 0 && p.seq == p.lane.head+1 && r.state.CheckItem(item) == ledger.OK
 	p.rivals = append(p.rivals, e)
@@ -293,6 +295,7 @@ func (r *Replica) placeOf(op *ledger.Op) *place {
 // found forgets that an operation is missing.
 func (r *Replica) found(e *entry) {
 	delete(r.missing, e.id)
+	e.needed = false
 	if e.single == nil {
 		return // nobody voted for it by itself: see want
 	}

@@ -115,6 +115,17 @@ type Replica struct {
 	judgings  uint64                 // calls of judge that looked at frames
 	suspects  []*lane                // see guilt
 	unjudged  []*link                // frames whose votes were not looked at yet
+	came      []*entry               // held since then, voted for one by one before
+	cameIn    []*bundle              // the same for bundles
+	charges   []charge               // votes that wait until there is no doubt
+	restOn    map[ledger.OpID][]charge
+	sure      uint64   // call of judge in which there is no doubt
+	lookAgain uint64   // call of judge that may look for doubt again
+	withheld  voterSet // those who voted for absent bundles, when there was no doubt last
+	gaps      map[*entry]ledger.OpID
+	gapsOf    uint64        // call of judge of gaps
+	polled    poll[*bundle] // held and voted for
+	polledOne poll[*entry]  // voted for one by one
 
 	entries map[ledger.OpID]*entry
 	bundles map[BundleID]*bundle
@@ -184,6 +195,8 @@ func New(cfg Config) (*Replica, error) {
 		missing:   map[ledger.OpID]*entry{},
 		absent:    map[BundleID]*bundle{},
 		claiming:  map[laneKey][]*entry{},
+		restOn:    map[ledger.OpID][]charge{},
+		gaps:      map[*entry]ledger.OpID{},
 		offences:  map[OffenceID]Evidence{},
 	}, nil
 }

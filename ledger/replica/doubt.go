@@ -1,0 +1,184 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/pinfi/pinfi/ledger"
+)
+
+// What a witness may have known, and this replica does not, is what the witness held. Of
+// that only certified operations change what it may vote for, and its own votes. All votes
+// that the witness had counted are counted here, but not what those for absent bundles are
+// for. So an operation that was certified there and is not here is
+//
+//   - missing, and has a quorum, or one that follows it is certified here;
+//   - or it has a quorum together with all that voted for absent bundles.
+//
+// As long as there is no such operation, what is missing and absent was of no account: any
+// witness may vote for what does not exist, and nobody waits for it.
+
+// doubtShare is how many operations and bundles a call of judge may look at to find out
+// whether there is doubt, one call with another.
+const doubtShare = 64
+
+// doubts reports whether an operation may have been certified at some witness and is not
+// here. It says so, too, when it is too early to look again: to look takes a look at all
+// that is missing.
+func (r *Replica) doubts() bool {
+	switch {
+	case len(r.missing) == 0 && len(r.absent) == 0:
+		r.withheld = voterSet{}
+		return false
+	case r.sure == r.judgings:
+		return false
+	case r.judgings < r.lookAgain:
+		return true
+	}
+	r.withheld = r.withholding()
+	n, found := r.findDoubt()
+	r.lookAgain = r.judgings + uint64(n+len(r.absent))/doubtShare
+	if found {
+		r.lookAgain++
+		return true
+	}
+	r.sure = r.judgings
+	return false
+}
+
+// findDoubt is doubts by a look, and says at how much it has looked. The operation whose vote
+// is judged is among those it looks at: it finds doubt where those who voted for absent
+// bundles are a quorum.
+func (r *Replica) findDoubt() (n int, found bool) {
+	may := func(set voterSet) bool {
+		set.join(r.withheld)
+		return r.quorum(r.stakeOf(set))
+	}
+	for _, e := range r.missing { // order-free: whether there is one, and how many there are
+		found = found || e.needed || may(r.votersOf(e))
+	}
+	n = len(r.missing)
+	if found || len(r.absent) == 0 {
+		return n, found
+	}
+	open := func(e *entry) bool { return !e.certified && e.item != nil && may(r.votersOf(e)) }
+	for _, b := range r.polled.list {
+		n += 1 + len(b.exact)
+		found = found || slices.ContainsFunc(b.exact, open)
+		if !found && may(b.tally.voters) {
+			n += len(b.ops)
+			found = slices.ContainsFunc(b.ops, func(e *entry) bool { return !e.certified && !e.exact })
+		}
+	}
+	n += len(r.polledOne.list)
+	return n, found || slices.ContainsFunc(r.polledOne.list, open)
+}
+
+// A poll lists what was voted for and may not be certified yet.
+type poll[K any] struct {
+	list []K
+	full int // how long it is when what is certified goes
+}
+
+// add adds to a poll.
+func (p *poll[K]) add(k K, done func(K) bool) {
+	if len(p.list) >= p.full {
+		p.list = slices.DeleteFunc(p.list, done)
+		p.full = 2*len(p.list) + 64
+	}
+	p.list = append(p.list, k)
+}
+
+// certain reports whether an operation is certified.
+func (e *entry) certain() bool { return e.certified }
+
+// settled reports whether all operations of a held bundle are certified.
+func (r *Replica) settled(b *bundle) bool {
+	if r.quorum(b.tally.stake) && len(b.exact) == 0 {
+		return true
+	}
+	return !slices.ContainsFunc(b.ops, func(e *entry) bool { return !e.certified })
+}
+
+// excused says what a witness may have gone by, beside certificates, when it voted for what
+// is not allowed: that an operation in the lane is one of an absent bundle that it voted
+// for, or that it voted for one that is not here, whose id is returned. What is next in its
+// lane needs nothing of the kind.
+func (r *Replica) excused(w uint16, e *entry) (lost ledger.OpID, hides bool) {
+	if e.at.seq <= e.at.lane.head+1 {
+		return lost, false
+	}
+	prev := r.entries[e.item.Op.Prev]
+	if prev != nil && prev.item != nil {
+		if prev.at.lane != e.at.lane || prev.at.seq+1 != e.at.seq {
+			return lost, false
+		}
+		voters := r.votersOf(prev)
+		if !prev.certified && !voters.has(w) && !r.withheld.has(w) {
+			return lost, false
+		}
+		if r.inRow(e) {
+			return lost, true
+		}
+	}
+	lost = r.gap(e)
+	if lost == (ledger.OpID{}) || r.withheld.has(w) {
+		return lost, false
+	}
+	if m := r.entries[lost]; m == nil || m.single == nil || !m.single.voters.has(w) {
+		return ledger.OpID{}, false
+	}
+	return lost, false
+}
+
+// gap returns the id of the last operation that is not here and that a held one follows in
+// its lane, not necessarily at once; zero when none is lost. Each is looked at once in a
+// call of judge.
+func (r *Replica) gap(e *entry) (lost ledger.OpID) {
+	if r.gapsOf != r.judgings {
+		r.gapsOf = r.judgings
+		clear(r.gaps)
+	}
+	var line []*entry
+	for at := e; at.at.seq > at.at.lane.head+1; {
+		if known, ok := r.gaps[at]; ok {
+			lost = known
+			break
+		}
+		line = append(line, at)
+		prev := r.entries[at.item.Op.Prev]
+		if prev == nil || prev.item == nil {
+			lost = at.item.Op.Prev
+			break
+		}
+		if prev.at.lane != at.at.lane || prev.at.seq+1 != at.at.seq {
+			break
+		}
+		at = prev
+	}
+	for _, at := range line {
+		r.gaps[at] = lost
+	}
+	return lost
+}
+
+// heard takes note that an operation has come that was voted for, or rested on.
+func (r *Replica) heard(e *entry) {
+	if e.single != nil {
+		r.came = append(r.came, e)
+	}
+	if len(r.restOn) > 0 {
+		r.charges = append(r.charges, r.restOn[e.id]...)
+		delete(r.restOn, e.id)
+	}
+}
+
+// heardAll takes note that a bundle has come that was voted for.
+func (r *Replica) heardAll(b *bundle) {
+	r.cameIn = append(r.cameIn, b)
+	for w := range r.witnesses {
+		if at := &r.witnesses[w]; b.tally.voters.has(uint16(w)) && len(at.behind) > 0 {
+			r.charges = append(r.charges, at.behind...)
+			at.behind = nil
+		}
+	}
+}
