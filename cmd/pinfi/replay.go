@@ -29,6 +29,7 @@ type replay struct {
 	replica *replica.Replica
 	ops     map[ledger.OpID]*ledger.Op // not added yet
 	bundles map[replica.BundleID]*replica.Bundle
+	parts   []*replica.Outline // not in bundles yet
 	frames  []*replica.Frame
 	count   struct{ records, ops, bundles, frames int }
 
@@ -91,6 +92,13 @@ func (r *replay) decode(records []store.Record) error {
 			return err
 		}
 	}
+	for _, o := range r.parts {
+		b, err := o.Fill(func(id ledger.OpID) *ledger.Op { return r.ops[id] })
+		if err != nil {
+			return err
+		}
+		r.bundles[o.ID()] = b
+	}
 	slices.SortStableFunc(r.frames, func(a, b *replica.Frame) int {
 		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Witness, b.Witness), cmp.Compare(a.Seq, b.Seq))
 	})
@@ -104,11 +112,13 @@ func (r *replay) takeRecord(rec store.Record) error {
 		return r.takeOp(rec)
 	case kind == machine.RecordBundle:
 		return r.takeBundle(rec)
+	case kind == machine.RecordOutline:
+		return r.takeOutline(rec)
 	case kind == machine.RecordFrame:
 		return r.takeFrame(rec)
 	case kind == machine.RecordEvidence:
 		return r.takeEvidence(rec)
-	case kind > machine.RecordEvidence || kind == 0:
+	case kind > machine.RecordOutline || kind == 0:
 		return wrong(rec, "its kind is unknown to this version")
 	}
 	return nil
@@ -137,6 +147,21 @@ func (r *replay) takeBundle(rec store.Record) error {
 	r.bundles[id] = b
 	r.count.bundles++
 	return r.takeOps(rec, b.Ops...)
+}
+
+// takeOutline takes a bundle of which other records hold some operations.
+func (r *replay) takeOutline(rec store.Record) error {
+	o, err := replica.DecodeOutline(rec.Value)
+	if err != nil {
+		return wrong(rec, "%v", err)
+	}
+	id := o.ID()
+	if !bytes.Equal(rec.Key, id[:]) {
+		return wrong(rec, "it holds bundle %v", p2p.Digest(id))
+	}
+	r.parts = append(r.parts, o)
+	r.count.bundles++
+	return r.takeOps(rec, slices.DeleteFunc(slices.Clone(o.Ops), func(op *ledger.Op) bool { return op == nil })...)
 }
 
 func (r *replay) takeFrame(rec store.Record) error {

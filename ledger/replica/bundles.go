@@ -71,6 +71,7 @@ type bundle struct {
 	sponsor  uint16   // witness whose vote made it, while it is missing
 	backed   bool     // all its operations are backed
 	kept     bool     // TakeKept told of it
+	repeats  []uint16 // once kept, places of operations of bundles that were kept before
 	lawful   bool     // all its operations are lawful or certified: see judge
 	cast     uint64   // call of NextFrame that voted for it
 }
@@ -439,6 +440,12 @@ func (r *Replica) keep(b *bundle) {
 		return
 	}
 	b.kept = true
+	for i, e := range b.ops {
+		if e.kept {
+			b.repeats = append(b.repeats, uint16(i))
+		}
+		e.kept = true
+	}
 	r.polled.add(b, r.settled)
 	r.keeps = append(r.keeps, b.id)
 }

@@ -101,6 +101,7 @@ type entry struct {
 	sponsor   uint16        // witness whose vote made the entry, while it is missing
 	pending   bool          // held, not certified, place not taken
 	backed    bool          // some witness voted for it
+	kept      bool          // TakeKept told of a bundle that holds it
 	needed    bool          // missing, and one that follows it is certified
 	exact     bool          // its votes must be counted one by one: see bundle
 	left      ledger.Amount // what it leaves in its lane at least, once rowed

@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
 	"github.com/pinfi/pinfi/p2p"
@@ -234,7 +233,7 @@ func (r *Replica) TakeKept() []BundleID {
 // Kept reports whether a bundle that holds the operation was told of by TakeKept.
 func (r *Replica) Kept(id ledger.OpID) bool {
 	e := r.entries[id]
-	return e != nil && slices.ContainsFunc(e.in, func(s spot) bool { return s.bundle.kept })
+	return e != nil && e.kept
 }
 
 // Certified reports whether more than two thirds of the stake voted for the

@@ -162,6 +162,7 @@ const (
 	RecordPaid     RecordKind = 8  // payment that was signed or refused, by order and index
 	RecordEvidence RecordKind = 10 // proof of an offence, by offence
 	RecordBundle   RecordKind = 9  // operations that were voted for together, by bundle
+	RecordOutline  RecordKind = 11 // the same, some of which stand in other such records; by bundle
 )
 
 // A Snapshot is what a former life saved: the last value of every record, in the

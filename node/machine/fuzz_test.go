@@ -200,6 +200,11 @@ func signedRecord(m *Machine, r Record) bool {
 		return err == nil && !slices.ContainsFunc(b.Ops, func(op *ledger.Op) bool {
 			return !cheapVerify(op.Account, op.SigningDigest(), op.Sig)
 		})
+	case RecordOutline:
+		o, err := replica.DecodeOutline(r.Value)
+		return err == nil && !slices.ContainsFunc(o.Ops, func(op *ledger.Op) bool {
+			return op != nil && !cheapVerify(op.Account, op.SigningDigest(), op.Sig)
+		})
 	case RecordEvidence:
 		p, err := replica.DecodeAccusation(r.Value)
 		if err != nil {

@@ -69,9 +69,10 @@ func (rec Record) wrap(err error) error {
 
 // A past is what a former life saved of the ledger, its signatures verified.
 type past struct {
-	ops     map[ledger.OpID]*ledger.Op
-	bundles map[replica.BundleID]*replica.Bundle
-	frames  []*replica.Frame // by witness, in order of their numbers
+	ops      map[ledger.OpID]*ledger.Op
+	bundles  map[replica.BundleID]*replica.Bundle
+	outlines []*replica.Outline
+	frames   []*replica.Frame // by witness, in order of their numbers
 	// What proofs of offences prove, of which the replica may not find out by itself.
 	evidence []replica.Evidence
 	network  p2p.Network
@@ -103,7 +104,35 @@ func (m *Machine) readPast(saved Snapshot) (past, error) {
 		}
 		batch, of = batch[:0], of[:0]
 	}
-	return p, nil
+	return p, p.fill()
+}
+
+// fill makes bundles of the outlines.
+func (p *past) fill() error {
+	if len(p.outlines) == 0 {
+		return nil
+	}
+	all := make(map[ledger.OpID]*ledger.Op)
+	for _, b := range p.bundles { // order-free: the operations of all
+		for _, op := range b.Ops {
+			all[op.ID()] = op
+		}
+	}
+	for _, o := range p.outlines {
+		for i, op := range o.Ops {
+			if op != nil {
+				all[o.IDs[i]] = op
+			}
+		}
+	}
+	for _, o := range p.outlines {
+		b, err := o.Fill(func(id ledger.OpID) *ledger.Op { return all[id] })
+		if err != nil {
+			return err
+		}
+		p.bundles[o.ID()] = b
+	}
+	return nil
 }
 
 // read adds what a record holds of the ledger, and returns who must have signed what.
@@ -123,11 +152,14 @@ func (p *past) read(rec Record) ([]p2p.Signed, error) {
 			return nil, err
 		}
 		p.bundles[b.ID()] = b
-		signed := make([]p2p.Signed, len(b.Ops))
-		for i, op := range b.Ops {
-			signed[i] = signedBy(op)
+		return signedByAll(b.Ops), nil
+	case RecordOutline:
+		o, err := replica.DecodeOutline(rec.Value)
+		if err != nil {
+			return nil, err
 		}
-		return signed, nil
+		p.outlines = append(p.outlines, o)
+		return signedByAll(o.Ops), nil
 	case RecordFrame:
 		f, err := replica.DecodeFrame(rec.Value)
 		if err != nil {
@@ -159,6 +191,17 @@ func (p *past) read(rec Record) ([]p2p.Signed, error) {
 // signedBy returns what must hold of an operation.
 func signedBy(op *ledger.Op) p2p.Signed {
 	return p2p.Signed{Key: op.Account, Digest: op.SigningDigest(), Sig: op.Sig}
+}
+
+// signedByAll is signedBy for those of the operations that are there.
+func signedByAll(ops []*ledger.Op) []p2p.Signed {
+	signed := make([]p2p.Signed, 0, len(ops))
+	for _, op := range ops {
+		if op != nil {
+			signed = append(signed, signedBy(op))
+		}
+	}
+	return signed
 }
 
 // rememberFrames adds the frames, and then what they vote for. The replica may refuse
@@ -225,7 +268,7 @@ func inLaneOrder(ops map[ledger.OpID]*ledger.Op) []*ledger.Op {
 
 // remember takes the record if it is of a kind. What others need comes before them.
 func (m *Machine) remember(rec Record, kind RecordKind) error {
-	if rec.Kind < RecordFrame || rec.Kind > RecordEvidence {
+	if rec.Kind < RecordFrame || rec.Kind > RecordOutline {
 		return fmt.Errorf("kind %d is unknown to this version", rec.Kind)
 	}
 	if rec.Kind != kind {
@@ -247,7 +290,7 @@ func (m *Machine) remember(rec Record, kind RecordKind) error {
 		return m.rememberPay(rec.Key, r)
 	case RecordPaid:
 		return m.rememberPaid(rec.Key, r)
-	case RecordFrame, RecordOp, RecordBundle, RecordEvidence: // are there already
+	case RecordFrame, RecordOp, RecordBundle, RecordOutline, RecordEvidence: // are there already
 		return nil
 	default:
 		return nil

@@ -434,7 +434,7 @@ func own(p *player, r Record) bool {
 		return err != nil || op.Account == p.key.id
 	case RecordFrame:
 		return p.m.witness >= 0 && int(r.Key[0])<<8|int(r.Key[1]) == p.m.witness
-	case RecordBundle, RecordEvidence: // the own operations in a bundle have records of their own
+	case RecordBundle, RecordOutline, RecordEvidence: // the own operations in a bundle have records of their own
 		return false
 	default:
 		return true

@@ -74,11 +74,17 @@ func (m *Machine) saveForeign() {
 // can be served: bundles with a vote, and frames after what they rest on.
 func (m *Machine) keep() {
 	for _, id := range m.replica.TakeKept() {
-		b, held := m.replica.Bundle(id)
+		o, held := m.replica.Outline(id)
 		if !held {
 			panic("machine: bundle to keep is not held: " + id.Short())
 		}
-		m.foreign = append(m.foreign, Record{Kind: RecordBundle, Key: id[:], Value: b.Encode()})
+		rec := Record{Kind: RecordOutline, Key: id[:]}
+		if b, whole := o.Whole(); whole {
+			rec.Kind, rec.Value = RecordBundle, b.Encode()
+		} else {
+			rec.Value = o.Encode()
+		}
+		m.foreign = append(m.foreign, rec)
 	}
 	for _, f := range m.replica.TakeLinked() {
 		m.foreign = append(m.foreign, Record{Kind: RecordFrame, Key: frameKey(f), Value: f.Encode()})

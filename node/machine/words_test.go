@@ -194,6 +194,8 @@ func (w *words) record(r Record) string {
 		return gone + "purchase " + w.name(id, "lease")
 	case RecordBundle:
 		return "bundle " + w.name(id, "bundle")
+	case RecordOutline:
+		return "outline of bundle " + w.name(id, "bundle")
 	case RecordEvidence:
 		return "proof of an offence"
 	default:
