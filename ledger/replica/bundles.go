@@ -206,7 +206,9 @@ func (r *Replica) register(id BundleID, b *bundle, entries []*entry) {
 			e.in = e.spots[:0]
 		}
 		e.in = append(e.in, spot{b, uint16(i)})
-		if e.exact || len(e.in) > 1 || e.single != nil {
+		if e.exact {
+			b.exact = append(b.exact, e)
+		} else if len(e.in) > 1 || e.single != nil {
 			r.mix(e)
 		}
 		if len(e.at.lane.rivalry) > 0 {
@@ -218,6 +220,7 @@ func (r *Replica) register(id BundleID, b *bundle, entries []*entry) {
 	}
 	for w := range uint16(len(r.witnesses)) {
 		if b.tally.voters.has(w) {
+			r.countExact(b, w)
 			r.backAll(b, w)
 		}
 	}
@@ -225,14 +228,27 @@ func (r *Replica) register(id BundleID, b *bundle, entries []*entry) {
 	r.certifyAll(b)
 }
 
-// mix marks an operation whose votes must be counted one by one.
+// mix marks an operation whose votes must be counted one by one, from here on.
 func (r *Replica) mix(e *entry) {
 	for _, s := range e.in {
-		if !e.exact || !slices.Contains(s.bundle.exact, e) {
-			s.bundle.exact = append(s.bundle.exact, e)
+		s.bundle.exact = append(s.bundle.exact, e)
+	}
+	e.exact, e.voters = true, new(voterSet)
+	*e.voters = r.pollOf(e)
+}
+
+// countExact counts a witness's vote for a held bundle for those of its operations that are
+// counted one by one.
+func (r *Replica) countExact(b *bundle, w uint16) {
+	if len(b.exact) == 0 {
+		return
+	}
+	out := b.rejects[w]
+	for i, e := range b.ops {
+		if _, no := slices.BinarySearch(out, uint16(i)); e.exact && !no {
+			e.voters.add(w)
 		}
 	}
-	e.exact = true
 }
 
 // leaveOut marks the operations at the places that a voter leaves out.
@@ -244,8 +260,17 @@ func (r *Replica) leaveOut(b *bundle, out []uint16) {
 	}
 }
 
-// votersOf returns who voted for an operation.
+// votersOf returns who voted for an operation. It costs the same in however many bundles the
+// operation is: anybody may put it into any number.
 func (r *Replica) votersOf(e *entry) voterSet {
+	if e.exact {
+		return *e.voters
+	}
+	return r.pollOf(e)
+}
+
+// pollOf is votersOf by a look at all bundles that hold the operation.
+func (r *Replica) pollOf(e *entry) voterSet {
 	var set voterSet
 	if e.single != nil {
 		set = e.single.voters
@@ -314,6 +339,9 @@ func (r *Replica) voteOne(w uint16, id ledger.OpID, l *link) {
 		r.repeat(l, ballot{id: id})
 		return
 	}
+	if e.exact {
+		e.voters.add(w)
+	}
 	if e.item == nil {
 		if r.voting && w == r.self {
 			r.unknown++
@@ -369,6 +397,7 @@ func (r *Replica) voteBundle(w uint16, v *BundleVote, l *link) {
 		return
 	}
 	r.leaveOut(b, v.Rejects)
+	r.countExact(b, w)
 	r.backAll(b, w)
 	r.keep(b)
 	r.certifyAll(b)
@@ -393,6 +422,7 @@ func (r *Replica) voteMore(b *bundle, w uint16, v *BundleVote, l *link) {
 	}
 	b.tally.at[w] = l.frame.Seq // who has seen less need not hold all of it
 	if b.held() {
+		r.countExact(b, w)
 		r.backAll(b, w)
 		r.certifyAll(b)
 	}

@@ -26,7 +26,7 @@ type charge struct {
 // operation of another lane takes that away (see ledger.Contract), unless certified
 // rivals have taken something back. So a vote for what is next in its lane and not
 // allowed here was against the rules there, too; unless the witness held operations that
-// are not here, and went by them. See doubts and excused.
+// are not here, and went by them. See unsure and excused.
 func (r *Replica) judge() {
 	r.question()
 	if r.halted > 0 { // what was applied once may not be now
@@ -37,7 +37,7 @@ func (r *Replica) judge() {
 		return
 	}
 	r.judgings++
-	if len(r.charges) > 0 && !r.doubts() {
+	if len(r.charges) > 0 && !r.unsure() {
 		again := r.charges[:min(judgeMax, len(r.charges))]
 		r.charges = r.charges[len(again):]
 		for _, c := range again {
@@ -120,7 +120,7 @@ func (r *Replica) judgeVote(l *link, e *entry) {
 	if r.Knows(ev.ID()) {
 		return
 	}
-	if r.doubts() {
+	if r.unsure() {
 		r.charge(&r.charges, l, e)
 		return
 	}

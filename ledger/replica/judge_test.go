@@ -55,14 +55,14 @@ func TestMadeUpHidesNobody(t *testing.T) {
 	r.AddFrame(second)
 	wantAccused(t, r, "its operation is not here", 2)
 	r.AddOp(worse)
-	pass(r, 2*MaxVotes/doubtShare)
+	pass(r, 2*MaxVotes/unsureShare)
 	wantAccused(t, r, "who made them up", 2, 3)
 	b := &Bundle{Ops: []*ledger.Op{over('c'), junk('d', 2)}}
 	f := draft(1, nil)
 	f.Bundles = []BundleVote{{ID: b.ID(), Rejects: []uint16{1}}}
 	r.AddFrame(signed(g, f))
 	addBundle(r, b)
-	pass(r, 2*MaxVotes/doubtShare)
+	pass(r, 2*MaxVotes/unsureShare)
 	wantAccused(t, r, "by a bundle that comes late", 1, 2, 3)
 }
 
@@ -225,10 +225,10 @@ func TestDoubtWork(t *testing.T) {
 			looks, before = looks+1, r.lookAgain
 		}
 	}
-	if most := 2 + 1000*doubtShare/len(r.missing); looks == 0 || looks > most {
+	if most := 2 + 1000*unsureShare/len(r.missing); looks == 0 || looks > most {
 		t.Errorf("%d looks at all %d that are missing, want at most %d", looks, len(r.missing), most)
 	}
-	pass(r, 3*len(r.missing)/doubtShare)
+	pass(r, 3*len(r.missing)/unsureShare)
 	if got := len(accused(r)); got < 400 {
 		t.Errorf("%d of 500 votes are named", got)
 	}

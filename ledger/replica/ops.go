@@ -96,6 +96,7 @@ type entry struct {
 	at        *place        // set with item
 	in        []spot        // bundles that hold it
 	spots     [1]spot       // of in, as long as there is no more than one
+	voters    *voterSet     // who voted for it, once exact
 	single    *tally        // votes for it by itself; nil: none
 	first     *link         // frame that was first to vote for it by itself
 	sponsor   uint16        // witness whose vote made the entry, while it is missing

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pinfi/pinfi/ledger"
 )
@@ -82,5 +83,51 @@ func TestOutlines(t *testing.T) {
 	t.Logf("%d orders: %d bytes, whole %d", orders, size, orders*full)
 	if _, ok := r.Outline(BundleID{1}); ok {
 		t.Error("an outline of what is not there")
+	}
+}
+
+// [LED-120] What it costs to take a bundle and a vote for it does not grow with how many
+// bundles hold its operations.
+func TestManyOrders(t *testing.T) {
+	const chunks, of = 12, 50
+	g := newGenesis(1, 1, 1)
+	r := newReplica(t, g, -1)
+	rng := rand.New(rand.NewPCG(4, 5))
+	var ops []*ledger.Op
+	for i := range 256 {
+		ops = append(ops, transfer(ledger.Account{'k', byte(i)}, 1, ledger.OpID{}, who('z'), 1))
+	}
+	var last *Frame
+	took := make([]time.Duration, chunks)
+	for i := range chunks * of {
+		b := &Bundle{Ops: slices.Clone(ops)}
+		rng.Shuffle(len(ops), func(i, j int) { b.Ops[i], b.Ops[j] = b.Ops[j], b.Ops[i] })
+		f := draft(0, last)
+		f.Slot, f.Bundles = ledger.Slot(i), []BundleVote{{ID: b.ID()}}
+		last = signed(g, f)
+		start := time.Now()
+		r.AddFrame(last)
+		addBundle(r, b)
+		took[i/of] += time.Since(start)
+	}
+	if first, end := slices.Max(took[:3]), slices.Min(took[chunks-3:]); end > 3*first {
+		t.Errorf("%d bundles at first take at most %v, at last at least %v", of, first, end)
+	}
+	few := transfer(who('a'), 1, ledger.OpID{}, who('z'), 1)
+	for i := range byte(2) {
+		b := &Bundle{Ops: []*ledger.Op{few, junk('b', 2+uint64(i))}}
+		last = votesFor(g, 0, last, b)
+		r.AddFrame(last)
+		addBundle(r, b)
+	}
+	cost := func(op *ledger.Op) time.Duration {
+		start := time.Now()
+		for range 20_000 {
+			r.backed(r.entries[op.ID()])
+		}
+		return time.Since(start)
+	}
+	if two, all := cost(few), cost(ops[0]); len(r.entries[ops[0].ID()].in) != chunks*of || all > 10*two {
+		t.Errorf("the votes for what %d bundles hold are counted in %v, those for what two hold in %v", chunks*of, all, two)
 	}
 }

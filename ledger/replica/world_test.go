@@ -377,6 +377,9 @@ func (w *world) check(r *Replica) {
 				if e.applied && (!e.certified || p.certified > 1) {
 					w.t.Fatalf("%v applied, certified %v, rivals certified %d", e.id.Short(), e.certified, p.certified)
 				}
+				if r.votersOf(e) != r.pollOf(e) {
+					w.t.Fatalf("%v: voters %v, a look at its bundles finds %v", e.id.Short(), r.votersOf(e), r.pollOf(e))
+				}
 				if r.backed(e) && !e.certified {
 					w.t.Fatalf("%v has a quorum and is not certified", e.id.Short())
 				}

@@ -17,14 +17,14 @@ import (
 // As long as there is no such operation, what is missing and absent was of no account: any
 // witness may vote for what does not exist, and nobody waits for it.
 
-// doubtShare is how many operations and bundles a call of judge may look at to find out
+// unsureShare is how many operations and bundles a call of judge may look at to find out
 // whether there is doubt, one call with another.
-const doubtShare = 64
+const unsureShare = 64
 
-// doubts reports whether an operation may have been certified at some witness and is not
+// unsure reports whether an operation may have been certified at some witness and is not
 // here. It says so, too, when it is too early to look again: to look takes a look at all
 // that is missing.
-func (r *Replica) doubts() bool {
+func (r *Replica) unsure() bool {
 	switch {
 	case len(r.missing) == 0 && len(r.absent) == 0:
 		r.withheld = voterSet{}
@@ -35,8 +35,8 @@ func (r *Replica) doubts() bool {
 		return true
 	}
 	r.withheld = r.withholding()
-	n, found := r.findDoubt()
-	r.lookAgain = r.judgings + uint64(n+len(r.absent))/doubtShare
+	n, found := r.lookUnsure()
+	r.lookAgain = r.judgings + uint64(n+len(r.absent))/unsureShare
 	if found {
 		r.lookAgain++
 		return true
@@ -45,10 +45,10 @@ func (r *Replica) doubts() bool {
 	return false
 }
 
-// findDoubt is doubts by a look, and says at how much it has looked. The operation whose vote
+// lookUnsure is unsure by a look, and says at how much it has looked. The operation whose vote
 // is judged is among those it looks at: it finds doubt where those who voted for absent
 // bundles are a quorum.
-func (r *Replica) findDoubt() (n int, found bool) {
+func (r *Replica) lookUnsure() (n int, found bool) {
 	may := func(set voterSet) bool {
 		set.join(r.withheld)
 		return r.quorum(r.stakeOf(set))
