@@ -671,7 +671,9 @@ func BenchmarkCertify(b *testing.B) {
 			b.Fatal(got)
 		}
 		for w := range last {
-			last[w] = frame(g, uint16(w), last[w], slices.Clone(prev)...)
+			f := frame(g, uint16(w), last[w], slices.Clone(prev)...)
+			f.Slot = ledger.Slot(n / 256)
+			last[w] = signed(g, f)
 			r.AddFrame(last[w])
 		}
 		if got := len(r.TakeApplied()); got != 256 {
