@@ -37,14 +37,7 @@ func (r *Replica) judge() {
 		return
 	}
 	r.judgings++
-	if len(r.charges) > 0 && !r.unsure() {
-		again := r.charges[:min(judgeMax, len(r.charges))]
-		r.charges = r.charges[len(again):]
-		for _, c := range again {
-			r.witnesses[c.l.frame.Witness].charged--
-			r.judgeVote(c.l, c.e)
-		}
-	}
+	r.judgeCharges()
 	for _, e := range r.came {
 		r.eachVote(e.single, ballot{id: e.id}, func(l *link) { r.judgeVote(l, e) })
 	}
@@ -59,6 +52,40 @@ func (r *Replica) judge() {
 		r.judgeFrame(l)
 	}
 	r.unjudged, r.came, r.cameIn = r.unjudged[:0], r.came[:0], r.cameIn[:0]
+}
+
+// judgeCharges judges votes that have waited, a number of them or those of one frame in
+// turn, by what their witnesses knew then.
+func (r *Replica) judgeCharges() {
+	n := min(judgeMax, len(r.charges))
+	switch {
+	case n == 0 || r.lacksAny() && r.judgings < r.lookAgain:
+		return
+	case r.lacksAny():
+		if r.narrow {
+			first := r.charges[0].l
+			for n = 1; n < len(r.charges) && r.charges[n].l == first; {
+				n++
+			}
+		}
+		r.narrow = !r.narrow
+		if r.unsureOf(r.charges[:n]) {
+			if !r.narrow {
+				r.charges = append(r.charges[n:], r.charges[:n]...)
+			}
+			return
+		}
+	default:
+		r.withheld = voterSet{}
+	}
+	again := r.charges[:n]
+	r.charges = r.charges[n:]
+	for _, c := range again {
+		r.witnesses[c.l.frame.Witness].charged--
+		if !c.e.certified && !c.e.lawful && !r.allowed(c.l.frame.Witness, c.e) {
+			r.verdict(c.l, c.e)
+		}
+	}
 }
 
 // eachVote calls a function for the frames that vote for something, but for those that say
@@ -116,14 +143,19 @@ func (r *Replica) judgeVote(l *link, e *entry) {
 	if e.certified || e.lawful || r.allowed(w, e) {
 		return
 	}
-	ev := r.invalidVote(l, e)
-	if r.Knows(ev.ID()) {
-		return
-	}
-	if r.unsure() {
+	switch ev := r.invalidVote(l, e); {
+	case r.Knows(ev.ID()):
+	case r.unsure():
 		r.charge(&r.charges, l, e)
-		return
+	default:
+		r.verdict(l, e)
 	}
+}
+
+// verdict accuses a witness of a vote for what is not allowed, unless it may have gone by
+// what it voted for and is not here.
+func (r *Replica) verdict(l *link, e *entry) {
+	w := l.frame.Witness
 	lost, hides := r.excused(w, e)
 	switch {
 	case hides:
@@ -134,7 +166,7 @@ func (r *Replica) judgeVote(l *link, e *entry) {
 			r.restOn[lost] = list
 		}
 	default:
-		r.accuse(ev)
+		r.accuse(r.invalidVote(l, e))
 	}
 }
 

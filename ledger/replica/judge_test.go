@@ -73,6 +73,7 @@ type rightVote struct {
 	ops    []*ledger.Op // that are here
 	vote   []*ledger.Op // that it votes for after all frames
 	late   []any        // what comes at last
+	here   []*Bundle    // besides ops
 }
 
 // rightVotes returns votes that look wrong.
@@ -89,20 +90,24 @@ func rightVotes(g *ledger.Genesis) map[string]rightVote {
 	of := func(op *ledger.Op) []*Frame {
 		return []*Frame{frame(g, 0, nil, op.ID()), frame(g, 1, nil, op.ID()), frame(g, 3, nil, op.ID())}
 	}
+	other := &Bundle{Ops: []*ledger.Op{x, transfer(who('d'), 1, ledger.OpID{}, who('z'), 1)}}
 	mine := votesFor(g, 2, nil, one)
 	after := []*ledger.Op{y}
 	return map[string]rightVote{
-		"an operation with a quorum": {of(x), after, after, []any{x}},
-		"one before a certified one": {of(x2), []*ledger.Op{x2, y}, after, []any{x}},
-		"a bundle with a quorum":     {in(one, one, one), []*ledger.Op{x, y}, after, []any{one}},
-		"what a bundle adds":         {append(some, votesFor(g, 3, nil, both)), []*ledger.Op{x, y}, after, []any{both}},
+		"an operation with a quorum": {of(x), after, after, []any{x}, nil},
+		"one before a certified one": {of(x2), []*ledger.Op{x2, y}, after, []any{x}, nil},
+		"a bundle with a quorum":     {in(one, one, one), []*ledger.Op{x, y}, after, []any{one}, nil},
+		"what a bundle adds":         {append(some, votesFor(g, 3, nil, both)), []*ledger.Op{x, y}, after, []any{both}, nil},
 		"what a bundle adds to what is not here": {
-			append(some, votesFor(g, 3, nil, both)), after, after, []any{both},
+			append(some, votesFor(g, 3, nil, both)), after, after, []any{both}, nil,
 		},
-		"a quorum of two bundles":         {in(one, one, both), []*ledger.Op{x, y}, after, []any{one, both}},
-		"its own vote for what is first":  {nil, []*ledger.Op{x2}, []*ledger.Op{x, x2}, []any{x}},
-		"its own vote in a bundle":        {[]*Frame{mine}, []*ledger.Op{x, x2}, []*ledger.Op{x2}, []any{one}},
-		"its own vote, and what is in it": {[]*Frame{mine}, []*ledger.Op{x2}, []*ledger.Op{x2}, []any{one}},
+		"a quorum of two bundles": {in(one, one, both), []*ledger.Op{x, y}, after, []any{one, both}, nil},
+		"what a bundle adds to two that are here": {
+			in(one, other, both), []*ledger.Op{x, y}, after, []any{both}, []*Bundle{one, other},
+		},
+		"its own vote for what is first":  {nil, []*ledger.Op{x2}, []*ledger.Op{x, x2}, []any{x}, nil},
+		"its own vote in a bundle":        {[]*Frame{mine}, []*ledger.Op{x, x2}, []*ledger.Op{x2}, []any{one}, nil},
+		"its own vote, and what is in it": {[]*Frame{mine}, []*ledger.Op{x2}, []*ledger.Op{x2}, []any{one}, nil},
 	}
 }
 
@@ -135,6 +140,9 @@ func TestRightVotesWait(t *testing.T) {
 			for _, op := range c.ops {
 				all = append(all, op)
 			}
+			for _, b := range c.here {
+				all = append(all, b)
+			}
 			all = append(all, c.speak(g))
 			for i := range all {
 				add(t, r, all[(i+turn)%len(all)])
@@ -164,14 +172,15 @@ func TestChargesCome(t *testing.T) {
 	mine := votesFor(g, 2, nil, other)
 	good := chainOf('d', 2)
 	for name, c := range map[string]rightVote{
-		"a row that does not fit": {nil, []*ledger.Op{x2}, []*ledger.Op{x, x2}, []any{x}},
+		"a row that does not fit": {nil, []*ledger.Op{x2}, []*ledger.Op{x, x2}, []any{x}, nil},
 		"a certificate": {
 			[]*Frame{votesFor(g, 0, nil, one), votesFor(g, 1, nil, one), votesFor(g, 3, nil, one)},
 			[]*ledger.Op{y},
 			[]*ledger.Op{y},
 			[]any{one},
+			nil,
 		},
-		"a bundle without it": {[]*Frame{mine}, good, good[1:], []any{other}},
+		"a bundle without it": {[]*Frame{mine}, good, good[1:], []any{other}, nil},
 	} {
 		r := newReplica(t, g, -1)
 		for _, f := range c.frames {
@@ -259,5 +268,61 @@ func TestChargesBounded(t *testing.T) {
 	pass(r, unjudgedMax/judgeMax)
 	if n := len(r.charges); n > 0 || r.witnesses[2].charged > 0 || !slices.Contains(accused(r), 2) {
 		t.Errorf("%d votes wait, accused %v", n, accused(r))
+	}
+}
+
+// [LED-118] What is on its way to a certificate, as something always is, keeps nobody from
+// judging older votes, though somebody votes for a bundle that does not exist.
+func TestUnsureOfWhatWasKnown(t *testing.T) {
+	g := newGenesis(1, 1, 1, 1)
+	r := newReplica(t, g, -1)
+	made := draft(3, nil)
+	made.Bundles = []BundleVote{{ID: BundleID(madeUp(1))}}
+	r.AddFrame(signed(g, made))
+	ops := chainOf('a', 40)
+	last, slot := make([]*Frame, 4), ledger.Slot(0)
+	vote := func(w uint16, votes ...*ledger.Op) {
+		f := draft(w, last[w])
+		for _, op := range votes {
+			f.Votes = append(f.Votes, op.ID())
+		}
+		if w == 2 && len(votes) > 1 {
+			f.Seen = []Seen{{0, last[0].Seq, last[0].ID()}, {3, 1, made.ID()}}
+		}
+		f.Slot, last[w] = slot, f
+		if out := r.AddFrame(signed(g, f)); out != Added {
+			t.Fatal(out)
+		}
+	}
+	r.AddOp(ops[0])
+	vote(0, ops[0])
+	vote(1, ops[0]) // with what witness 3 may have voted for it has a quorum
+	bad := over('b')
+	r.AddOp(bad)
+	vote(2, bad)
+	wantAccused(t, r, "something is on its way")
+	for i, op := range ops[1:] {
+		slot = ledger.Slot(i)
+		r.AddOp(op)
+		vote(0, op)
+		if i < 38 {
+			vote(1, op)
+		}
+		vote(2, ops[i])
+	}
+	wantAccused(t, r, "there always was", 2)
+	// Witness 2 may have got what 3 voted for, and have gone by it.
+	rests := transfer(who('c'), 1, ledger.OpID{}, who('z'), 999, ledger.Claim{From: who('a'), Upto: 40})
+	r.AddOp(rests)
+	vote(2, ops[39], rests)
+	pass(r, 20)
+	wantAccused(t, r, "it may have known", 2)
+	bad = over('d')
+	r.AddOp(bad)
+	vote(1, bad)
+	pass(r, 20)
+	wantAccused(t, r, "after a vote that waits", 1, 2)
+	if len(r.charges) != 1 {
+		t.Errorf("%d votes wait, want 1", len(r.charges))
 	}
 }

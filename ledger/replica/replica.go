@@ -119,6 +119,7 @@ type Replica struct {
 	charges   []charge               // votes that wait until there is no doubt
 	restOn    map[ledger.OpID][]charge
 	sure      uint64   // call of judge in which there is no doubt
+	narrow    bool     // the next look is for the votes of one frame
 	lookAgain uint64   // call of judge that may look for doubt again
 	withheld  voterSet // those who voted for absent bundles, when there was no doubt last
 	gaps      map[*entry]ledger.OpID

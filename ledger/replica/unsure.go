@@ -26,7 +26,7 @@ const unsureShare = 64
 // that is missing.
 func (r *Replica) unsure() bool {
 	switch {
-	case len(r.missing) == 0 && len(r.absent) == 0:
+	case !r.lacksAny():
 		r.withheld = voterSet{}
 		return false
 	case r.sure == r.judgings:
@@ -34,43 +34,109 @@ func (r *Replica) unsure() bool {
 	case r.judgings < r.lookAgain:
 		return true
 	}
-	r.withheld = r.withholding()
-	n, found := r.lookUnsure()
-	r.lookAgain = r.judgings + uint64(n+len(r.absent))/unsureShare
-	if found {
-		r.lookAgain++
+	if r.look(r.withholding(), r.votersOf) {
 		return true
 	}
 	r.sure = r.judgings
 	return false
 }
 
-// lookUnsure is unsure by a look, and says at how much it has looked. The operation whose vote
-// is judged is among those it looks at: it finds doubt where those who voted for absent
-// bundles are a quorum.
-func (r *Replica) lookUnsure() (n int, found bool) {
-	may := func(set voterSet) bool {
-		set.join(r.withheld)
-		return r.quorum(r.stakeOf(set))
-	}
-	for _, e := range r.missing { // order-free: whether there is one, and how many there are
-		found = found || e.needed || may(r.votersOf(e))
-	}
-	n = len(r.missing)
-	if found || len(r.absent) == 0 {
-		return n, found
-	}
-	open := func(e *entry) bool { return !e.certified && e.item != nil && may(r.votersOf(e)) }
-	for _, b := range r.polled.list {
-		n += 1 + len(b.exact)
-		found = found || slices.ContainsFunc(b.exact, open)
-		if !found && may(b.tally.voters) {
-			n += len(b.ops)
-			found = slices.ContainsFunc(b.ops, func(e *entry) bool { return !e.certified && !e.exact })
+// lacksAny reports whether anything that was voted for is not here.
+func (r *Replica) lacksAny() bool { return len(r.missing)+len(r.absent) > 0 }
+
+// unsureOf is unsure of what had been certified at the witnesses of some votes when they
+// gave them: what came since is of no account, so that what is on its way now keeps nobody
+// from judging what is old.
+func (r *Replica) unsureOf(votes []charge) bool {
+	seen := make([]uint32, len(r.witnesses))
+	var last *link
+	frames := uint64(0)
+	for _, c := range votes {
+		if c.l != last {
+			last = c.l
+			r.seenAt(last, seen)
+			frames++
 		}
 	}
-	n += len(r.polledOne.list)
-	return n, found || slices.ContainsFunc(r.polledOne.list, open)
+	defer func() { r.lookAgain += frames * seenEvery / unsureShare }()
+	in := func(v int, at uint32) bool { // a vote that the tally has at a place; or an earlier one
+		w := &r.witnesses[v]
+		return at <= seen[v] || len(w.forks) > 0 || len(w.again) > 0
+	}
+	var hiding voterSet
+	for _, b := range r.absent { // order-free: a set
+		for v, at := range b.tally.at {
+			if b.tally.voters.has(uint16(v)) && in(v, at) {
+				hiding.add(uint16(v))
+			}
+		}
+	}
+	return r.look(hiding, func(e *entry) voterSet {
+		voters := r.votersOf(e)
+		if !r.quorumWith(voters, hiding) {
+			return voters
+		}
+		for v, at := range r.votePlaces(e) {
+			if !in(v, at) {
+				voters.remove(uint16(v))
+			}
+		}
+		return voters
+	})
+}
+
+// seenAt puts, by witness, the last place of its chain that a frame's chain has told of,
+// where it is after what is there.
+func (r *Replica) seenAt(l *link, seen []uint32) {
+	tell := func(w uint16, seq uint32) { seen[w] = max(seen[w], seq) }
+	tell(l.frame.Witness, l.frame.Seq)
+	for _, h := range l.written() {
+		tell(h.frame.Witness, h.frame.Seq)
+	}
+	for at := l; at != nil && at.seen == nil; at = at.up {
+		for _, s := range at.frame.Seen {
+			tell(s.Witness, s.Seq)
+		}
+	}
+}
+
+// quorumWith reports whether the witnesses of two sets have a quorum.
+func (r *Replica) quorumWith(set, other voterSet) bool {
+	set.join(other)
+	return r.quorum(r.stakeOf(set))
+}
+
+// look is unsure by a look, given who hides something, and who voted for an operation. The
+// operation whose vote is judged is among those it looks at: it finds doubt where those who
+// hide something are a quorum.
+func (r *Replica) look(hiding voterSet, voters func(*entry) voterSet) (found bool) {
+	r.withheld = r.withholding()
+	for _, e := range r.missing { // order-free: whether there is one
+		found = found || e.needed || r.quorumWith(voters(e), hiding)
+	}
+	n := len(r.missing) + len(r.absent)
+	open := func(e *entry) bool { return !e.certified && e.item != nil && r.quorumWith(voters(e), hiding) }
+	for _, b := range r.polled.list {
+		if found || hiding == (voterSet{}) {
+			break
+		}
+		n += 1 + len(b.exact)
+		if r.quorumWith(b.tally.voters, hiding) {
+			n += len(b.ops)
+			found = slices.ContainsFunc(b.ops, open)
+		} else {
+			found = slices.ContainsFunc(b.exact, open)
+		}
+	}
+	if !found && hiding != (voterSet{}) {
+		n += len(r.polledOne.list)
+		found = slices.ContainsFunc(r.polledOne.list, open)
+	}
+	r.lookAgain = r.judgings + uint64(n)/unsureShare
+	if found {
+		r.lookAgain++
+	}
+	return found
 }
 
 // A poll lists what was voted for and may not be certified yet.
