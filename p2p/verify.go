@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
-	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519/extra/cache"
 )
 
 // A Signed is a signature with what it is about: Key is said to have signed Digest.
@@ -35,12 +34,16 @@ func VerifyEach(verify func(PeerID, Digest, Signature) bool) func([]Signed) []bo
 // A Verifier verifies batches of signatures and remembers the keys that it met, in
 // the form in which verification needs them. It is safe for concurrent use. The zero
 // Verifier remembers none.
-type Verifier struct{ keys *cache.Verifier }
+type Verifier struct {
+	ring chan *keyring // holds the keys while nobody looks at them; nil: none
+}
 
-// NewVerifier returns a Verifier that remembers the keys that came last, at most as
-// many as it is told, at least 1. Each takes 1.6 KiB.
+// NewVerifier returns a Verifier that remembers the keys that it was asked for last,
+// more or less, at most as many as it is told, at least 1. Each takes 1.7 KiB.
 func NewVerifier(keys int) *Verifier {
-	return &Verifier{keys: cache.NewVerifier(cache.NewLRUCache(keys))}
+	ring := make(chan *keyring, 1)
+	ring <- &keyring{most: max(1, keys), at: map[PeerID]uint32{}}
+	return &Verifier{ring: ring}
 }
 
 // VerifyBatch reports for each signature whether Verify accepts it: both go by the
@@ -48,10 +51,49 @@ func NewVerifier(keys int) *Verifier {
 // signature, in whatever company. A signature that is wrong and passes in a batch
 // has a chance of 2^-128.
 func (v *Verifier) VerifyBatch(batch []Signed) []bool {
+	all := make([]suspect, len(batch))
+	for i := range all {
+		all[i].signed = &batch[i]
+	}
+	v.expand(all)
+	h := hunt{expanded: v.ring != nil, rand: rand.NewChaCha8(transcript(batch)), left: huntShare * len(batch)}
 	ok := make([]bool, len(batch))
-	h := hunt{keys: v.keys, rand: rand.NewChaCha8(transcript(batch)), left: huntShare * len(batch)}
-	h.search(batch, ok, false)
+	h.search(all, ok, false)
 	return ok
+}
+
+// A suspect is a signature whose verification has begun.
+type suspect struct {
+	signed *Signed
+	key    *ed25519.ExpandedPublicKey // nil: none, or it is no key
+}
+
+// expand finds the keys of signatures, and remembers those that are new.
+func (v *Verifier) expand(all []suspect) {
+	if v.ring == nil {
+		return
+	}
+	known := <-v.ring
+	for i := range all {
+		all[i].key = known.get(&all[i].signed.Key)
+	}
+	v.ring <- known
+	var fresh []suspect
+	for i := range all {
+		if s := &all[i]; s.key == nil {
+			if key, err := ed25519.NewExpandedPublicKey(s.signed.Key[:]); err == nil {
+				s.key, fresh = key, append(fresh, suspect{s.signed, key})
+			}
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	known = <-v.ring
+	for i := range fresh {
+		known.put(&fresh[i].signed.Key, fresh[i].key)
+	}
+	v.ring <- known
 }
 
 // transcript returns a digest of the whole batch. The coefficients of its equation
@@ -82,13 +124,13 @@ const (
 
 // A hunt looks for the wrong signatures of a batch.
 type hunt struct {
-	keys *cache.Verifier // nil: none
-	rand *rand.ChaCha8
-	left int // signatures that may still be tried in batches
+	expanded bool // the keys were looked for
+	rand     *rand.ChaCha8
+	left     int // signatures that may still be tried in batches
 }
 
 // search sets ok to what holds of each signature; wrong says that at least one is.
-func (h *hunt) search(batch []Signed, ok []bool, wrong bool) {
+func (h *hunt) search(batch []suspect, ok []bool, wrong bool) {
 	if len(batch) < singly || h.left < len(batch) {
 		for i := range batch {
 			ok[i] = h.one(&batch[i])
@@ -107,7 +149,7 @@ func (h *hunt) search(batch []Signed, ok []bool, wrong bool) {
 }
 
 // all reports whether every signature of the batch is right.
-func (h *hunt) all(batch []Signed) bool {
+func (h *hunt) all(batch []suspect) bool {
 	h.left -= len(batch)
 	b := ed25519.NewBatchVerifierWithCapacity(len(batch))
 	if len(batch) >= expandMax {
@@ -115,9 +157,9 @@ func (h *hunt) all(batch []Signed) bool {
 	}
 	options := zip215()
 	for i := range batch {
-		s := &batch[i]
-		if h.keys != nil {
-			h.keys.AddWithOptions(b, s.Key[:], s.Digest[:], s.Sig[:], options)
+		s := batch[i].signed
+		if h.expanded {
+			b.AddExpandedWithOptions(batch[i].key, s.Digest[:], s.Sig[:], options) // refuses what has no key
 		} else {
 			b.AddWithOptions(s.Key[:], s.Digest[:], s.Sig[:], options)
 		}
@@ -126,11 +168,11 @@ func (h *hunt) all(batch []Signed) bool {
 }
 
 // one reports whether a signature is right.
-func (h *hunt) one(s *Signed) bool {
-	if h.keys == nil {
-		return Verify(s.Key, s.Digest, s.Sig)
+func (h *hunt) one(s *suspect) bool {
+	if !h.expanded {
+		return Verify(s.signed.Key, s.signed.Digest, s.signed.Sig)
 	}
-	return h.keys.VerifyWithOptions(s.Key[:], s.Digest[:], s.Sig[:], zip215())
+	return s.key != nil && ed25519.VerifyExpandedWithOptions(s.key, s.signed.Digest[:], s.signed.Sig[:], zip215())
 }
 
 // zip215 returns the rules of all verification.
