@@ -122,6 +122,7 @@ type Replica struct {
 	strays      []*entry // pending operations without a vote, and some that were
 	pending     int      // operations held, not certified, place not taken
 	unvoted     int      // of pending, by strangers and without a vote
+	reshuffled  uint64   // entries that were deleted, or made for what nobody voted for
 	missing     map[ledger.OpID]*entry
 	absent      map[BundleID]*bundle
 	asked       ledger.OpID // the last that Missing returned
