@@ -83,7 +83,7 @@ type Crypto struct {
 	VerifyVRF   func(VRFKey, Digest, VRFProof) (VRFOutput, bool)
 }
 
-// keysKept is how many keys the verifier of a Crypto remembers at most: 55 MiB, once so
+// keysKept is how many keys the verifier of a Crypto remembers at most: 9 MiB, once so
 // many accounts have signed. A key that is remembered saves a quarter of the work.
 const keysKept = 1 << 15
 

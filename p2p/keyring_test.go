@@ -18,7 +18,10 @@ func TestKeyring(t *testing.T) {
 		ask, add int
 		want     string
 	}{
-		{-1, 0, "1"}, {-1, 1, "12"}, {-1, 2, "123"}, {-1, 2, "123"},
+		{-1, 0, "1"},
+		{-1, 1, "12"},
+		{-1, 2, "123"},
+		{-1, 2, "123"},
 		{0, 3, "134"}, // 2 goes: 1 was asked for, and the hand passes it
 		{2, 4, "345"}, // 1 goes: 3 was asked for, and 1 not since the hand passed
 		{4, 5, "356"},

@@ -168,11 +168,9 @@ func (r *Replica) bringAll(
 	for i := range ids {
 		entries[i] = r.entries[ids[i]]
 	}
-	news, reshuffled := 0, r.reshuffled
+	news, since := 0, r.reshuffled
 	for i, e := range entries {
-		if r.reshuffled != reshuffled { // those before it have taken its room, or ask for it
-			e = r.entries[ids[i]]
-		}
+		e = r.still(e, ids[i], since) // those before it may have taken its room, or ask for it
 		loose = loose && (e == nil || e.item == nil || e.pending && len(e.in) == 0)
 		if e == nil || e.item == nil {
 			if items[i] == nil { // was held when it was screened, and no longer is
@@ -187,11 +185,19 @@ func (r *Replica) bringAll(
 		entries[i] = e
 	}
 	for i, e := range entries {
-		if e == nil || r.reshuffled != reshuffled && r.entries[ids[i]] != e {
+		if e == nil || r.still(e, ids[i], since) != e {
 			outcome = Refused // a later one has taken the room of this one
 		}
 	}
 	return entries, loose || 2*news >= len(b.Ops), outcome
+}
+
+// still returns the entry of an id, which was e when so much had been reshuffled.
+func (r *Replica) still(e *entry, id ledger.OpID, since uint64) *entry {
+	if r.reshuffled == since {
+		return e
+	}
+	return r.entries[id]
 }
 
 // bring holds an operation of a bundle, if there is room or somebody voted for it, and
