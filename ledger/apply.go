@@ -15,18 +15,28 @@ type Item struct {
 // size, network, epoch, kind, fee, claims' form and body. It does not verify the
 // signature. The operation must not change afterwards.
 func (s *State) Prepare(op *Op) (*Item, Result) {
-	if r := s.checkForm(op); r != OK {
+	it := &Item{}
+	if r := s.PrepareIn(it, op); r != OK {
 		return nil, r
+	}
+	return it, OK
+}
+
+// PrepareIn is Prepare that puts the Item where it is told, if the Result is OK.
+func (s *State) PrepareIn(it *Item, op *Op) Result {
+	if r := s.checkForm(op); r != OK {
+		return r
 	}
 	by := s.handlers[op.Kind]
 	if by == nil {
-		return nil, UnknownKind
+		return UnknownKind
 	}
 	body, err := by.Decode(op.Kind, op.Body)
 	if err != nil {
-		return nil, BadBody
+		return BadBody
 	}
-	return &Item{Op: op, ID: op.ID(), body: body, by: by}, OK
+	*it = Item{Op: op, ID: op.ID(), body: body, by: by}
+	return OK
 }
 
 // checkForm checks the envelope by itself.

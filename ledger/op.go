@@ -92,7 +92,13 @@ const (
 func ChainOf(n p2p.Network) uint32 { return binary.BigEndian.Uint32(n[:4]) }
 
 // SigningDigest returns what the account signs: a digest of every field but Sig.
-func (o *Op) SigningDigest() p2p.Digest { return p2p.Sum("pinfi/op/1", o.unsigned(0)) }
+func (o *Op) SigningDigest() p2p.Digest {
+	var room [usualOp]byte
+	return p2p.Sum("pinfi/op/1", o.unsigned(room[:0]))
+}
+
+// usualOp is the size in bytes below which most operations are.
+const usualOp = 512
 
 // ID returns the operation's name. It does not cover Sig, so that a second
 // signature of the same words is the same operation.
@@ -103,39 +109,47 @@ func (o *Op) Size() int { return opFixed + claimSize*len(o.Claims) + len(o.Body)
 
 // Encode returns the canonical bytes. It panics when they exceed MaxOp: an
 // operation's maker bounds it.
-func (o *Op) Encode() []byte {
-	b := append(o.unsigned(len(o.Sig)), o.Sig[:]...)
-	if len(b) > MaxOp {
-		panic(fmt.Sprintf("ledger: operation of %d bytes, limit %d", len(b), MaxOp))
+func (o *Op) Encode() []byte { return o.Append(make([]byte, 0, o.Size())) }
+
+// Append appends the canonical bytes to b, as Encode returns them.
+func (o *Op) Append(b []byte) []byte {
+	if n := o.Size(); n > MaxOp {
+		panic(fmt.Sprintf("ledger: operation of %d bytes, limit %d", n, MaxOp))
 	}
-	return b
+	return append(o.unsigned(b), o.Sig[:]...)
 }
 
-// unsigned returns the canonical bytes without the signature, with spare bytes
-// of capacity behind them.
-func (o *Op) unsigned(spare int) []byte {
-	w := wire.NewWriter(o.Size() - len(o.Sig) + spare)
-	w.U8(opVersion)
-	w.U32(o.Chain)
-	w.U8(uint8(o.Kind))
-	w.U8(uint8(o.Lane))
-	w.Fixed(o.Account[:])
-	w.U64(o.Seq)
-	w.Fixed(o.Prev[:])
-	w.U32(uint32(o.Epoch))
-	w.U64(uint64(o.Fee))
+// unsigned appends the canonical bytes without the signature to b. It uses no Writer, so
+// that b may be on the stack.
+func (o *Op) unsigned(b []byte) []byte {
 	if len(o.Claims) > MaxClaims || len(o.Body) > MaxOp {
 		panic(fmt.Sprintf("ledger: operation with %d claims and %d bytes of body", len(o.Claims), len(o.Body)))
 	}
-	w.U8(uint8(len(o.Claims)))
+	big := binary.BigEndian
+	b = append(b, opVersion)
+	b = big.AppendUint32(b, o.Chain)
+	b = append(b, uint8(o.Kind), uint8(o.Lane))
+	b = append(b, o.Account[:]...)
+	b = big.AppendUint64(b, o.Seq)
+	b = append(b, o.Prev[:]...)
+	b = big.AppendUint32(b, uint32(o.Epoch))
+	b = big.AppendUint64(b, uint64(o.Fee))
+	b = append(b, uint8(len(o.Claims)))
 	for i := range o.Claims {
-		w.Fixed(o.Claims[i].From[:])
-		w.U8(uint8(o.Claims[i].Lane))
-		w.U64(o.Claims[i].Upto)
+		b = append(b, o.Claims[i].From[:]...)
+		b = append(b, uint8(o.Claims[i].Lane))
+		b = big.AppendUint64(b, o.Claims[i].Upto)
 	}
-	w.U16(uint16(len(o.Body)))
-	w.Fixed(o.Body)
-	return w.Bytes()
+	b = big.AppendUint16(b, uint16(len(o.Body)))
+	return append(b, o.Body...)
+}
+
+// A parcel is an operation with room for most of what it points to: one object, where
+// three would lie apart.
+type parcel struct {
+	op    Op
+	claim [1]Claim
+	body  [64]byte
 }
 
 // DecodeOp reads what Encode writes and nothing else. Its errors wrap those of
@@ -148,15 +162,17 @@ func DecodeOp(b []byte) (*Op, error) {
 	if v := r.U8(); v != opVersion {
 		r.Fail(fmt.Errorf("%w: version %d, want %d", wire.ErrValue, v, opVersion))
 	}
-	o := &Op{Chain: r.U32(), Kind: Kind(r.U8()), Lane: Lane(r.U8())}
+	at := &parcel{}
+	o := &at.op
+	o.Chain, o.Kind, o.Lane = r.U32(), Kind(r.U8()), Lane(r.U8())
 	r.Into(o.Account[:])
 	o.Seq = r.U64()
 	r.Into(o.Prev[:])
 	o.Epoch = Epoch(r.U32())
 	o.Fee = Amount(r.U64())
-	decodeClaims(r, o)
+	decodeClaims(r, at)
 	if n := int(r.U16()); n > 0 {
-		o.Body = append([]byte(nil), r.Fixed(n)...)
+		o.Body = append(at.body[:0:min(n, len(at.body))], r.Fixed(n)...)
 	}
 	r.Into(o.Sig[:])
 	if err := r.Close(); err != nil {
@@ -166,7 +182,7 @@ func DecodeOp(b []byte) (*Op, error) {
 }
 
 // decodeClaims reads the claims and refuses any order but the canonical one.
-func decodeClaims(r *wire.Reader, o *Op) {
+func decodeClaims(r *wire.Reader, at *parcel) {
 	n := int(r.U8())
 	if n > MaxClaims {
 		r.Fail(fmt.Errorf("%w: %d claims, limit %d", wire.ErrLimit, n, MaxClaims))
@@ -177,7 +193,11 @@ func decodeClaims(r *wire.Reader, o *Op) {
 		}
 		return
 	}
-	o.Claims = make([]Claim, n)
+	o := &at.op
+	o.Claims = at.claim[:]
+	if n > len(at.claim) {
+		o.Claims = make([]Claim, n)
+	}
 	for i := range o.Claims {
 		c := &o.Claims[i]
 		r.Into(c.From[:])

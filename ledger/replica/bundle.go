@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/pinfi/pinfi/ledger"
@@ -69,12 +70,11 @@ func (b *Bundle) Encode() []byte {
 	if n := b.Size(); len(b.Ops) == 0 || len(b.Ops) > MaxBundleOps || n > MaxBundle {
 		panic(fmt.Sprintf("replica: bundle of %d operations, %d bytes", len(b.Ops), n))
 	}
-	w := wire.NewWriter(b.Size())
-	w.U16(uint16(len(b.Ops)))
+	out := binary.BigEndian.AppendUint16(make([]byte, 0, b.Size()), uint16(len(b.Ops)))
 	for _, op := range b.Ops {
-		w.Blob(op.Encode())
+		out = op.Append(binary.BigEndian.AppendUint32(out, uint32(op.Size()))) // a blob
 	}
-	return w.Bytes()
+	return out
 }
 
 // DecodeBundle reads what Encode writes and nothing else. Its errors wrap those of

@@ -406,3 +406,19 @@ func TestInvalidVoteInBundle(t *testing.T) {
 		t.Errorf("two witnesses that vote for what is wrong: %v", r.Evidence())
 	}
 }
+
+// An operation of a bundle that one before it follows, and has asked for, is found: it
+// is not asked for any more.
+func TestBundleBackwards(t *testing.T) {
+	g := newGenesis(1)
+	r := newReplica(t, g, -1)
+	ops := chainOf('a', 3)
+	add(t, r, frame(g, 0, nil, ops[2].ID()))
+	slices.Reverse(ops)
+	if out := addBundle(r, &Bundle{Ops: ops}); out != Added {
+		t.Fatalf("the bundle is %v", out)
+	}
+	if n := len(r.missing) + len(r.Missing(9)); n > 0 || !r.IsApplied(ops[0].ID()) {
+		t.Errorf("%d missing, the last applied %v, want none and true", n, r.IsApplied(ops[0].ID()))
+	}
+}

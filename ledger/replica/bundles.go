@@ -1,60 +1,11 @@
 package replica
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/pinfi/pinfi/ledger"
 )
-
-// A voterSet is a set of witnesses.
-type voterSet [(ledger.MaxWitnesses + 63) / 64]uint64
-
-// add adds a witness.
-func (v *voterSet) add(w uint16) { v[w/64] |= 1 << (w % 64) }
-
-// remove removes a witness.
-func (v *voterSet) remove(w uint16) { v[w/64] &^= 1 << (w % 64) }
-
-// has reports whether the witness is in the set.
-func (v *voterSet) has(w uint16) bool { return v[w/64]>>(w%64)&1 == 1 }
-
-// join adds all of another set.
-func (v *voterSet) join(o voterSet) {
-	for i := range v {
-		v[i] |= o[i]
-	}
-}
-
-// meets reports whether two sets have a witness in common.
-func (v *voterSet) meets(o voterSet) bool {
-	for i := range v {
-		if v[i]&o[i] != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// A tally is who voted for something, and where.
-type tally struct {
-	voters voterSet
-	stake  ledger.Amount // of voters
-	at     []uint32      // by witness, the place of the frame that voted; 0 for none
-}
-
-// count counts a vote, and reports false when it was there.
-func (r *Replica) count(t *tally, w uint16, seq uint32) bool {
-	if t.voters.has(w) {
-		return false
-	}
-	if t.at == nil {
-		t.at = make([]uint32, len(r.witnesses))
-	}
-	t.voters.add(w)
-	t.stake += r.cfg.Genesis.Witnesses[w].Stake
-	t.at[w] = seq
-	return true
-}
 
 // A bundle is a Bundle that is held, or voted for, or both. Its operations share its
 // tally, so that a vote costs the same for one operation and for hundreds. Only
@@ -94,23 +45,42 @@ func (r *Replica) ScreenBundle(b *Bundle) ([]*ledger.Item, Outcome) {
 	if len(b.Ops) == 0 || len(b.Ops) > MaxBundleOps {
 		return nil, Refused
 	}
-	items := make([]*ledger.Item, len(b.Ops))
+	all := make([]ledger.Item, len(b.Ops)) // an entry copies its own: none keeps the others in memory
 	ids := make([]ledger.OpID, len(b.Ops))
-	seen := make(map[ledger.OpID]bool, len(b.Ops))
 	for i, op := range b.Ops {
-		item, res := r.state.Prepare(op)
-		if res != ledger.OK || seen[item.ID] {
+		if r.state.PrepareIn(&all[i], op) != ledger.OK {
 			return nil, Refused
 		}
-		ids[i], seen[item.ID] = item.ID, true
-		if e := r.entries[item.ID]; e == nil || e.item == nil {
-			items[i] = item
-		}
+		ids[i] = all[i].ID
+	}
+	if twice(ids) {
+		return nil, Refused
 	}
 	if r.bundles[bundleID(ids)].held() {
 		return nil, Known
 	}
+	items := make([]*ledger.Item, len(b.Ops))
+	for i := range ids {
+		if e := r.entries[ids[i]]; e == nil || e.item == nil {
+			items[i] = &all[i]
+		}
+	}
 	return items, 0
+}
+
+// twice reports whether one of at most MaxBundleOps ids is there more than once.
+func twice(ids []ledger.OpID) bool {
+	var at [4 * MaxBundleOps]uint16 // by the first bytes of an id, or behind: 1 + its place
+	for i := range ids {
+		k := binary.BigEndian.Uint16(ids[i][:]) % uint16(len(at))
+		for ; at[k] > 0; k = (k + 1) % uint16(len(at)) {
+			if ids[at[k]-1] == ids[i] {
+				return true
+			}
+		}
+		at[k] = uint16(i + 1)
+	}
+	return false
 }
 
 // AddBundle adds a bundle, with what ScreenBundle made of it, and folds what it makes
@@ -146,33 +116,46 @@ func (r *Replica) bringAll(
 	b *Bundle, items []*ledger.Item, ids []ledger.OpID, voted bool,
 ) (entries []*entry, loose bool, outcome Outcome) {
 	outcome, entries, loose = Added, make([]*entry, len(ids)), true
-	news := 0
 	for i := range ids {
-		e := r.entries[ids[i]]
+		entries[i] = r.entries[ids[i]]
+	}
+	news, since := 0, r.reshuffled
+	for i, e := range entries {
+		e = r.still(e, ids[i], since) // those before it may have taken its room, or ask for it
 		loose = loose && (e == nil || e.item == nil || e.pending && len(e.in) == 0)
 		if e == nil || e.item == nil {
 			if items[i] == nil { // was held when it was screened, and no longer is
-				outcome = Refused
+				outcome, entries[i] = Refused, nil
 				continue
 			}
 			news++
-			outcome = worse(outcome, r.bring(items[i], e, voted))
-			e = r.entries[ids[i]]
+			var out Outcome
+			e, out = r.bring(items[i], e, voted)
+			outcome = worse(outcome, out)
 		}
 		entries[i] = e
 	}
 	for i, e := range entries {
-		if e == nil || r.entries[ids[i]] != e {
+		if e == nil || r.still(e, ids[i], since) != e {
 			outcome = Refused // a later one has taken the room of this one
 		}
 	}
 	return entries, loose || 2*news >= len(b.Ops), outcome
 }
 
-// bring holds an operation of a bundle, if there is room or somebody voted for it.
-func (r *Replica) bring(item *ledger.Item, e *entry, voted bool) Outcome {
+// still returns the entry of an id, which was e when so much had been reshuffled.
+func (r *Replica) still(e *entry, id ledger.OpID, since uint64) *entry {
+	if r.reshuffled == since {
+		return e
+	}
+	return r.entries[id]
+}
+
+// bring holds an operation of a bundle, if there is room or somebody voted for it, and
+// returns its entry.
+func (r *Replica) bring(item *ledger.Item, e *entry, voted bool) (*entry, Outcome) {
 	if e == nil && !voted && r.room(item) != ledger.OK {
-		return Refused
+		return nil, Refused
 	}
 	return r.hold(item, e)
 }
@@ -471,10 +454,10 @@ func (r *Replica) keep(b *bundle) {
 	}
 	b.kept = true
 	for i, e := range b.ops {
-		if e.kept {
+		if e.told {
 			b.repeats = append(b.repeats, uint16(i))
 		}
-		e.kept = true
+		e.told = true
 	}
 	r.polled.add(b, r.settled)
 	r.keeps = append(r.keeps, b.id)

@@ -65,7 +65,7 @@ func (r *Replica) drop(e *entry) {
 	if len(p.rivals) > 0 {
 		return
 	}
-	l.places = slices.DeleteFunc(l.places, func(o *place) bool { return o == p })
+	l.places = slices.DeleteFunc(l.places, func(o placed) bool { return o.place == p })
 	if len(l.places) > 0 {
 		return
 	}

@@ -10,6 +10,11 @@ import (
 // certifyUp takes note that an operation is certified, and with it those before it in
 // its lane: a vote for an operation is a vote for all of them.
 func (r *Replica) certifyUp(e *entry) {
+	if l := e.at.lane; e.at.seq == l.head+1 && (l.top == nil || l.topID == e.item.Op.Prev) {
+		e.certified = true // all that it follows is, being applied
+		r.certify(e)
+		return
+	}
 	line := []*entry{e}
 	for !r.flaws.perOp {
 		e = r.before(e)
@@ -31,8 +36,8 @@ func (r *Replica) before(e *entry) *entry {
 	if op.Seq == 1 {
 		return nil
 	}
-	if top := e.at.lane.top; e.last == nil && top != nil && top.id == op.Prev {
-		e.last = top
+	if l := e.at.lane; e.last == nil && l.top != nil && l.topID == op.Prev {
+		e.last = l.top
 	}
 	if e.last == nil {
 		e.last = r.entries[op.Prev]
@@ -41,6 +46,7 @@ func (r *Replica) before(e *entry) *entry {
 		e.last = &entry{id: op.Prev}
 		r.entries[op.Prev] = e.last
 		r.miss(e.last)
+		r.reshuffled++
 	}
 	e.last.needed = e.last.item == nil
 	if last := e.last; last.item != nil && last.at.lane == e.at.lane && last.at.seq+1 == e.at.seq {
@@ -138,7 +144,8 @@ func (r *Replica) try(e *entry) {
 		r.stuck = append(r.stuck, e)
 		return
 	}
-	e.applied, e.at.lane.head, e.at.lane.top = true, e.at.seq, e
+	l := e.at.lane
+	e.applied, l.head, l.top, l.topID = true, e.at.seq, e, e.id
 	if !e.reported {
 		e.reported = true
 		r.applied = append(r.applied, Applied{Op: op, Result: ledger.OK})
@@ -213,6 +220,7 @@ func (r *Replica) forget(e *entry) {
 		r.dissolve(s.bundle)
 	}
 	delete(r.entries, e.id)
+	r.reshuffled++
 }
 
 // rebuild folds everything again from genesis, and reports what no longer counts.

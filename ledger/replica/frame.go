@@ -2,6 +2,7 @@ package replica
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -36,8 +37,13 @@ type Seen struct {
 
 // Compare orders by witness, place and id.
 func (s Seen) Compare(t Seen) int {
-	return cmp.Or(cmp.Compare(s.Witness, t.Witness), cmp.Compare(s.Seq, t.Seq),
-		p2p.PeerID(s.ID).Compare(p2p.PeerID(t.ID)))
+	if s.Witness != t.Witness {
+		return cmp.Compare(s.Witness, t.Witness)
+	}
+	if s.Seq != t.Seq {
+		return cmp.Compare(s.Seq, t.Seq)
+	}
+	return p2p.PeerID(s.ID).Compare(p2p.PeerID(t.ID))
 }
 
 // A BundleVote is a vote for each operation of a bundle but those at some places.
@@ -63,7 +69,13 @@ const (
 )
 
 // SigningDigest returns what the witness signs: a digest of every field but Sig.
-func (f *Frame) SigningDigest() p2p.Digest { return p2p.Sum("pinfi/frame/1", f.unsigned()) }
+func (f *Frame) SigningDigest() p2p.Digest {
+	var room [usualFrame]byte
+	return p2p.Sum("pinfi/frame/1", f.unsigned(room[:0]))
+}
+
+// usualFrame is the size in bytes below which most frames are.
+const usualFrame = 6 << 10
 
 // ID returns the frame's name. It does not cover Sig.
 func (f *Frame) ID() p2p.Digest { return f.SigningDigest() }
@@ -87,41 +99,42 @@ func (f *Frame) rejects() int {
 
 // Encode returns the canonical bytes. It panics on a frame over its bounds, which
 // its maker keeps.
-func (f *Frame) Encode() []byte { return append(f.unsigned(), f.Sig[:]...) }
+func (f *Frame) Encode() []byte { return append(f.unsigned(make([]byte, 0, f.Size())), f.Sig[:]...) }
 
-// unsigned returns the canonical bytes without the signature, with room for it.
-func (f *Frame) unsigned() []byte {
+// unsigned appends the canonical bytes without the signature to b. It uses no Writer, so
+// that b may be on the stack.
+func (f *Frame) unsigned(b []byte) []byte {
 	if !f.bounded() {
 		panic(fmt.Sprintf("replica: frame with %d votes, %d bundles, %d rejects, %d seen",
 			len(f.Votes), len(f.Bundles), f.rejects(), len(f.Seen)))
 	}
-	w := wire.NewWriter(f.Size())
-	w.U8(frameVersion)
-	w.U32(f.Chain)
-	w.U32(uint32(f.Epoch))
-	w.U16(f.Witness)
-	w.U32(f.Seq)
-	w.Fixed(f.Prev[:])
-	w.U64(uint64(f.Slot))
-	w.Count(len(f.Seen))
+	big := binary.BigEndian
+	b = append(b, frameVersion)
+	b = big.AppendUint32(b, f.Chain)
+	b = big.AppendUint32(b, uint32(f.Epoch))
+	b = big.AppendUint16(b, f.Witness)
+	b = big.AppendUint32(b, f.Seq)
+	b = append(b, f.Prev[:]...)
+	b = big.AppendUint64(b, uint64(f.Slot))
+	b = big.AppendUint16(b, uint16(len(f.Seen))) // the lists are bounded
 	for i := range f.Seen {
-		w.U16(f.Seen[i].Witness)
-		w.U32(f.Seen[i].Seq)
-		w.Fixed(f.Seen[i].ID[:])
+		b = big.AppendUint16(b, f.Seen[i].Witness)
+		b = big.AppendUint32(b, f.Seen[i].Seq)
+		b = append(b, f.Seen[i].ID[:]...)
 	}
-	w.Count(len(f.Votes))
+	b = big.AppendUint16(b, uint16(len(f.Votes)))
 	for i := range f.Votes {
-		w.Fixed(f.Votes[i][:])
+		b = append(b, f.Votes[i][:]...)
 	}
-	w.Count(len(f.Bundles))
+	b = big.AppendUint16(b, uint16(len(f.Bundles)))
 	for i := range f.Bundles {
-		w.Fixed(f.Bundles[i].ID[:])
-		w.Count(len(f.Bundles[i].Rejects))
+		b = append(b, f.Bundles[i].ID[:]...)
+		b = big.AppendUint16(b, uint16(len(f.Bundles[i].Rejects)))
 		for _, at := range f.Bundles[i].Rejects {
-			w.U16(at)
+			b = big.AppendUint16(b, at)
 		}
 	}
-	return w.Bytes()
+	return b
 }
 
 // bounded reports whether the lists are as long as they may be at most.

@@ -47,28 +47,38 @@ const maxForked = 64
 // ScreenFrame says whether a frame is worth the work of verifying its signature, and
 // then what is to be verified, with the zero Outcome; else Known or Refused.
 func (r *Replica) ScreenFrame(f *Frame) (p2p.Signed, Outcome) {
+	id, out := r.screen(f)
+	if out != 0 {
+		return p2p.Signed{}, out
+	}
+	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, 0
+}
+
+// screen is ScreenFrame that returns the frame's name.
+func (r *Replica) screen(f *Frame) (p2p.Digest, Outcome) {
 	if !r.wellFormed(f) {
-		return p2p.Signed{}, Refused
+		return p2p.Digest{}, Refused
 	}
 	id := f.ID()
 	if r.frames[id] != nil || r.parked[id] != nil {
-		return p2p.Signed{}, Known
+		return id, Known
 	}
 	if r.witnesses[f.Witness].parked >= r.cfg.Limits.Parked && len(r.lacks(f)) > 0 &&
 		!r.recalls && !r.parks(id) {
-		return p2p.Signed{}, Refused
+		return id, Refused
 	}
-	return p2p.Signed{Key: r.cfg.Genesis.Witnesses[f.Witness].Account, Digest: id, Sig: f.Sig}, 0
+	return id, 0
 }
 
 // AddFrame adds a frame whose signature the caller has verified, and the parked ones
 // that waited for it, counts their votes, and folds what they make possible. The
 // frame must not change afterwards.
 func (r *Replica) AddFrame(f *Frame) Outcome {
-	if _, out := r.ScreenFrame(f); out != 0 {
+	id, out := r.screen(f)
+	if out != 0 {
 		return out
 	}
-	l := &link{id: f.ID(), frame: f}
+	l := &link{id: id, frame: f}
 	if lacks := r.lacks(f); len(lacks) > 0 {
 		r.park(l, lacks)
 		return Parked
@@ -104,11 +114,27 @@ func (r *Replica) lacks(f *Frame) []p2p.Digest {
 		out = append(out, f.Prev)
 	}
 	for i := range f.Seen {
-		if r.frames[f.Seen[i].ID] == nil {
+		if r.seenLink(&f.Seen[i]) == nil {
 			out = append(out, f.Seen[i].ID)
 		}
 	}
 	return out
+}
+
+// seenLink returns the frame that a Seen names by its id, nil when it is not held. It
+// stands where the Seen says, unless that is wrong.
+func (r *Replica) seenLink(s *Seen) *link {
+	if int(s.Witness) < len(r.witnesses) {
+		chain := r.witnesses[s.Witness].chain
+		if at := int(s.Seq) - 1; at >= 0 && at < len(chain) {
+			for _, l := range chain[at] {
+				if l.id == s.ID {
+					return l
+				}
+			}
+		}
+	}
+	return r.frames[s.ID]
 }
 
 // parks reports whether there is room to park a frame past the bound of its witness:
@@ -216,11 +242,12 @@ func (r *Replica) countVotes(l *link) {
 // take brings what is known of a witness's chain up to a linked frame.
 func (r *Replica) take(w *witness, l *link) {
 	if len(w.forks) == 0 {
-		for _, s := range l.frame.Seen {
+		for i := range l.frame.Seen {
+			s := &l.frame.Seen[i]
 			if w.seen == nil {
 				w.seen = make([][]*link, len(r.witnesses))
 			}
-			w.seen[s.Witness] = r.see(w.seen[s.Witness], r.frames[s.ID])
+			w.seen[s.Witness] = r.see(w.seen[s.Witness], r.seenLink(s))
 		}
 	}
 	r.write(l)
@@ -250,8 +277,9 @@ func (r *Replica) follows(l *link) bool {
 			l.inSlot = l.inSlot.plus(parent.inSlot)
 		}
 	}
-	for _, s := range f.Seen {
-		if seen := r.frames[s.ID].frame; seen.Witness != s.Witness || seen.Seq != s.Seq || !seen.votes() {
+	for i := range f.Seen {
+		s := &f.Seen[i]
+		if seen := r.seenLink(s).frame; seen.Witness != s.Witness || seen.Seq != s.Seq || !seen.votes() {
 			return false
 		}
 	}
@@ -282,7 +310,7 @@ func (r *Replica) tellsMore(f *Frame) bool {
 
 // seenBy reports whether one of the frames is the named one or comes after it.
 func (r *Replica) seenBy(heads []*link, s Seen) bool {
-	l := r.frames[s.ID]
+	l := r.seenLink(&s)
 	return slices.ContainsFunc(heads, func(h *link) bool { return r.precedes(l, h) })
 }
 

@@ -17,9 +17,10 @@ type laneKey struct {
 type lane struct {
 	key     laneKey
 	owner   *owner
-	head    uint64   // sequence number of its last applied operation, as in the state
-	top     *entry   // that operation, nil for none
-	places  []*place // of which something is held, ascending
+	head    uint64 // sequence number of its last applied operation, as in the state
+	top     *entry // that operation, nil for none
+	topID   ledger.OpID
+	places  []placed // of which something is held, ascending
 	open    bool     // in Replica.open
 	checked uint64   // 1 + State.Applied when nothing in it was last found votable
 	rivalry []*place // those with two operations, or that had
@@ -47,6 +48,13 @@ func (o *owner) lane(l ledger.Lane) *lane {
 	return nil
 }
 
+// A placed is a place with its sequence number beside it, so that to find one looks at
+// no other.
+type placed struct {
+	seq uint64
+	*place
+}
+
 // A place holds the rivals for one sequence number of a lane.
 type place struct {
 	lane      *lane
@@ -66,55 +74,60 @@ func (l *lane) find(seq uint64) (int, bool) {
 	if at := seq - l.places[0].seq; at < uint64(n) && l.places[at].seq == seq { // nothing is missing in between
 		return int(at), true
 	}
-	return slices.BinarySearchFunc(l.places, seq, func(p *place, seq uint64) int { return cmp.Compare(p.seq, seq) })
+	return slices.BinarySearchFunc(l.places, seq, func(p placed, seq uint64) int { return cmp.Compare(p.seq, seq) })
 }
 
 // place returns a place of a lane, nil if nothing of it is held.
 func (l *lane) place(seq uint64) *place {
 	if at, there := l.find(seq); there {
-		return l.places[at]
+		return l.places[at].place
 	}
 	return nil
 }
 
-// placeAt returns a place of a lane, made if need be.
-func (l *lane) placeAt(seq uint64) *place {
+// placeAt returns a place of a lane, and makes it of room if need be.
+func (l *lane) placeAt(seq uint64, room *place) *place {
 	at, there := l.find(seq)
 	if !there {
-		p := &place{lane: l, seq: seq}
-		p.rivals = p.one[:0]
-		l.places = slices.Insert(l.places, at, p)
+		*room = place{lane: l, seq: seq}
+		room.rivals = room.one[:0]
+		l.places = slices.Insert(l.places, at, placed{seq, room})
 	}
-	return l.places[at]
+	return l.places[at].place
 }
 
-// An entry is an operation that is held, or voted for, or both.
+// An entry is an operation that is held, or voted for, or both. What is looked at for
+// each operation of a bundle stands together, in front.
 type entry struct {
-	id        ledger.OpID
-	item      *ledger.Item  // nil: not held
-	last      *entry        // that it follows in its lane, once it was looked up
-	at        *place        // set with item
-	in        []spot        // bundles that hold it
-	spots     [1]spot       // of in, as long as there is no more than one
-	voters    *voterSet     // who voted for it, once exact
-	single    *tally        // votes for it by itself; nil: none
-	first     *link         // frame that was first to vote for it by itself
-	sponsor   uint16        // witness whose vote made the entry, while it is missing
-	pending   bool          // held, not certified, place not taken
-	backed    bool          // some witness voted for it
-	kept      bool          // TakeKept told of a bundle that holds it
-	needed    bool          // missing, and one that follows it is certified
-	exact     bool          // its votes must be counted one by one: see bundle
-	left      ledger.Amount // what it leaves in its lane at least, once rowed
-	rowed     uint64        // call of judge that last found it to fit behind those before it: see inRow
-	unfit     uint64        // call of judge that found it not to
-	lawful    bool          // found allowed by itself once, and so for any witness: see judge
+	item      *ledger.Item // nil: not held
+	at        *place       // set with item
+	in        []spot       // bundles that hold it
+	single    *tally       // votes for it by itself; nil: none
+	pending   bool         // held, not certified, place not taken
+	backed    bool         // some witness voted for it
+	exact     bool         // its votes must be counted one by one: see bundle
+	lawful    bool         // found allowed by itself once, and so for any witness: see judge
+	told      bool         // TakeKept told of a bundle that holds it
+	needed    bool         // missing, and one that follows it is certified
+	voters    *voterSet    // who voted for it, once exact
 	certified bool
 	applied   bool
-	waiting   bool   // certified, next in its lane, not applicable yet
-	reported  bool   // TakeApplied told that it is applied
-	chosen    uint64 // call of NextFrame that chose it
-	cast      uint64 // call of NextFrame that voted for it
+	waiting   bool // certified, next in its lane, not applicable yet
+	reported  bool // TakeApplied told that it is applied
+
+	kept  ledger.Item // what item points to
+	room  place       // what at points to, where the entry was first at its place
+	spots [1]spot     // of in, as long as there is no more than one
+
+	id      ledger.OpID
+	last    *entry        // that it follows in its lane, once it was looked up
+	first   *link         // frame that was first to vote for it by itself
+	sponsor uint16        // witness whose vote made the entry, while it is missing
+	left    ledger.Amount // what it leaves in its lane at least, once rowed
+	rowed   uint64        // call of judge that last found it to fit behind those before it: see inRow
+	unfit   uint64        // call of judge that found it not to
+	chosen  uint64        // call of NextFrame that chose it
+	cast    uint64        // call of NextFrame that voted for it
 }
 
 // A spot is a place in a bundle.
@@ -158,7 +171,7 @@ func (r *Replica) AddItem(item *ledger.Item) (Outcome, ledger.Result) {
 		}
 	}
 	res := r.state.MayVoteItem(item)
-	outcome := r.hold(item, e)
+	_, outcome := r.hold(item, e)
 	r.fold()
 	r.judge()
 	return outcome, res
@@ -234,8 +247,8 @@ func (r *Replica) affords(item *ledger.Item) bool {
 	return r.evict(least) || votable && r.outbid(item.Op)
 }
 
-// hold keeps an operation; e is its entry if there were votes for it.
-func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
+// hold keeps an operation, and returns its entry; e is it if there were votes for it.
+func (r *Replica) hold(item *ledger.Item, e *entry) (*entry, Outcome) {
 	r.quiet, r.packed = false, 0
 	if e == nil {
 		e = &entry{id: item.ID}
@@ -243,8 +256,9 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 	} else {
 		r.found(e)
 	}
-	e.item = item
-	p := r.placeOf(item.Op)
+	e.kept = *item
+	e.item = &e.kept
+	p := r.placeOf(item.Op, &e.room)
 	e.at = p
 	r.heard(e)
 	// Most operations come when they can be applied: judge need not look at them again.
@@ -260,12 +274,12 @@ func (r *Replica) hold(item *ledger.Item, e *entry) Outcome {
 	}
 	if len(p.rivals) > 1 {
 		r.rivals(p, e)
-		return Equivocation
+		return e, Equivocation
 	}
 	if e.backed && len(p.lane.rivalry) > 0 {
 		r.dispute(p.lane)
 	}
-	return Added
+	return e, Added
 }
 
 // backedAbove reports whether a certified operation names the held e as the one
@@ -277,8 +291,8 @@ func (r *Replica) backedAbove(e *entry) bool {
 	})
 }
 
-// placeOf returns the place of an operation, made if need be.
-func (r *Replica) placeOf(op *ledger.Op) *place {
+// placeOf returns the place of an operation, and makes it of room if need be.
+func (r *Replica) placeOf(op *ledger.Op, room *place) *place {
 	own := r.owners[op.Account]
 	if own == nil {
 		own = &owner{}
@@ -291,7 +305,7 @@ func (r *Replica) placeOf(op *ledger.Op) *place {
 		l = &lane{key: laneKey{op.Account, op.Lane}, owner: own}
 		own.lanes = append(own.lanes, l)
 	}
-	return l.placeAt(op.Seq)
+	return l.placeAt(op.Seq, room)
 }
 
 // found forgets that an operation is missing.

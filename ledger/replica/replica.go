@@ -127,15 +127,16 @@ type Replica struct {
 	polled    poll[*bundle] // held and voted for
 	polledOne poll[*entry]  // voted for one by one
 
-	entries map[ledger.OpID]*entry
-	bundles map[BundleID]*bundle
-	owners  map[ledger.Account]*owner
-	strays  []*entry // pending operations without a vote, and some that were
-	pending int      // operations held, not certified, place not taken
-	unvoted int      // of pending, by strangers and without a vote
-	missing map[ledger.OpID]*entry
-	absent  map[BundleID]*bundle
-	keeps   []BundleID // held and voted for, since TakeKept
+	entries    map[ledger.OpID]*entry
+	bundles    map[BundleID]*bundle
+	owners     map[ledger.Account]*owner
+	strays     []*entry // pending operations without a vote, and some that were
+	pending    int      // operations held, not certified, place not taken
+	unvoted    int      // of pending, by strangers and without a vote
+	reshuffled uint64   // entries that were deleted, or made for what nobody voted for
+	missing    map[ledger.OpID]*entry
+	absent     map[BundleID]*bundle
+	keeps      []BundleID // held and voted for, since TakeKept
 
 	asking       turns[ledger.OpID] // of missing
 	askingBundle turns[BundleID]    // of absent
@@ -234,7 +235,7 @@ func (r *Replica) TakeKept() []BundleID {
 // Kept reports whether a bundle that holds the operation was told of by TakeKept.
 func (r *Replica) Kept(id ledger.OpID) bool {
 	e := r.entries[id]
-	return e != nil && e.kept
+	return e != nil && e.told
 }
 
 // Certified reports whether more than two thirds of the stake voted for the
